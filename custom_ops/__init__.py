@@ -1,0 +1,1 @@
+"""C++ kernels, the ONNX Runtime operators built on them, and their NumPy oracles."""

@@ -1,0 +1,115 @@
+"""The custom operators of domain ``ai.onnxbf``: one row each.
+
+A node says in full what it computes: the attributes below define a cast without any table of
+names, so a saved model means the same to every reader and every later version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnxbf.formats import (
+    FORMATS,
+    Cast,
+    NumberFormat,
+    Overflow,
+    Rounding,
+    Specials,
+    Subnormals,
+)
+
+DOMAIN = "ai.onnxbf"
+VERSION = 1
+
+Attribute = int | str
+
+CAST_DEFAULTS: Mapping[str, Attribute] = {
+    "exponent_bits": 8,
+    "mantissa_bits": 7,
+    "specials": "ieee",
+    "rounding": "rne",
+    "subnormals": "keep",
+    "overflow": "infinity",
+    "random_bits": 32,
+    "seed": 0,
+    "node": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomOp:
+    """One operator: its inputs (those ending in ``?`` may be absent) and attribute defaults."""
+
+    name: str
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    summary: str
+
+
+OPS: dict[str, CustomOp] = {
+    op.name: op
+    for op in (
+        CustomOp(
+            "QuantizeDequantize",
+            ("x", "step?", "offset?"),
+            CAST_DEFAULTS,
+            "float32 to a format and back to float32, in one pass",
+        ),
+        CustomOp(
+            "Quantize",
+            ("x", "step?", "offset?"),
+            CAST_DEFAULTS,
+            "float32 to a stored bfloat16, float16 or float8 tensor",
+        ),
+        CustomOp(
+            "Dequantize",
+            ("x",),
+            {},
+            "a stored bfloat16, float16 or float8 tensor to float32",
+        ),
+    )
+}
+
+
+def cast_attributes(cast: Cast, *, seed: int = 0, node: int = 0) -> dict[str, Attribute]:
+    """The attributes, those at their default left out, that make a node round as ``cast`` says.
+
+    ``seed`` and ``node`` are written for stochastic rounding alone: nothing else reads them.
+    """
+    stochastic = cast.rounding is Rounding.STOCHASTIC
+    values: dict[str, Attribute] = {
+        "exponent_bits": cast.format.exponent_bits,
+        "mantissa_bits": cast.format.mantissa_bits,
+        "specials": cast.format.specials.value,
+        "rounding": cast.rounding.value,
+        "subnormals": cast.subnormals.value,
+        "overflow": cast.overflow.value,
+        "random_bits": cast.random_bits,
+        "seed": seed if stochastic else 0,
+        "node": node if stochastic else 0,
+    }
+    return {key: value for key, value in values.items() if value != CAST_DEFAULTS[key]}
+
+
+def attributes_cast(attributes: Mapping[str, Attribute]) -> Cast:
+    """The cast that a node with these attributes applies (``seed`` and ``node`` are not part)."""
+    full = {**CAST_DEFAULTS, **attributes}
+    return Cast(
+        _format(
+            int(full["exponent_bits"]), int(full["mantissa_bits"]), Specials(str(full["specials"]))
+        ),
+        Rounding(str(full["rounding"])),
+        Subnormals(str(full["subnormals"])),
+        Overflow(str(full["overflow"])),
+        int(full["random_bits"]),
+    )
+
+
+def _format(exponent_bits: int, mantissa_bits: int, specials: Specials) -> NumberFormat:
+    wanted = (exponent_bits, mantissa_bits, specials)
+    for fmt in FORMATS.values():
+        if (fmt.exponent_bits, fmt.mantissa_bits, fmt.specials) == wanted:
+            return fmt
+    suffix = {Specials.IEEE: "", Specials.NAN: "fn", Specials.NONE: "f"}[specials]
+    return NumberFormat(f"e{exponent_bits}m{mantissa_bits}{suffix}", *wanted)

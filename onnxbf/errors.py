@@ -1,0 +1,52 @@
+"""The errors that onnxbf raises on purpose.
+
+    OnnxbfError
+    ├── NameUnknown        a recipe, format, rounding, option ... that does not exist
+    ├── SpecError          text of the form ``name{key=value,...}`` that cannot be read
+    ├── ModelError         a file or graph that is not a usable ONNX model
+    ├── UnsupportedError   a request that is clear but cannot be met (says why)
+    ├── RuntimeMissing     ONNX Runtime is absent, or older than the model
+    └── KernelError        the kernel library is absent or unusable on this machine
+
+Each message names the node, tensor or option, what was expected and what to do. The command
+line prints it and exits with code 2. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OnnxbfError(Exception):
+    """The root of every error that onnxbf raises on purpose."""
+
+
+class NameUnknown(OnnxbfError):
+    """A name that is in none of the tables; the message offers the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        choices = sorted(known)
+        near = difflib.get_close_matches(name, choices, n=1)
+        told = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices)}."
+        super().__init__(f"Unknown {kind} {name!r}: {told}{' ' + hint if hint else ''}")
+
+
+class SpecError(OnnxbfError):
+    """Text of the form ``name{key=value,...}`` that cannot be read."""
+
+
+class ModelError(OnnxbfError):
+    """A file or graph that is not a usable ONNX model."""
+
+
+class UnsupportedError(OnnxbfError):
+    """A request that is clear but cannot be met; the message says why and what would do."""
+
+
+class RuntimeMissing(OnnxbfError):
+    """ONNX Runtime is not installed, or does not accept the model's version."""
+
+
+class KernelError(OnnxbfError):
+    """The kernel library is absent, or was built for another platform."""

@@ -1,0 +1,190 @@
+"""Reading and writing ONNX files: clear refusals, streamed weights, no half-written file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from onnxbf.errors import ModelError, UnsupportedError
+from onnxbf.graph import all_graphs
+
+Progress = Callable[[int, int], None]  # weights written so far, weights in all
+
+_PROTOBUF_LIMIT = 2**31 - 2**24  # bytes; some room is left for the nodes
+
+
+def load_model(path: str | Path) -> ir.Model:
+    """Read a model; external weights stay in their files and are mapped when they are needed.
+
+    Raises:
+        ModelError: no such file, not ONNX, cut off, external data missing or outside of the
+            model's folder, or a graph that ONNX's checker refuses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"No model at {str(path)!r}: there is no such file.")
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{str(path)!r} is not an ONNX file, or is cut off: it cannot be decoded ({error})."
+        ) from None
+    if not proto.HasField("graph") or not proto.ir_version:
+        raise ModelError(f"{str(path)!r} is not an ONNX model: it holds no graph.")
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    _check_external(model, path)
+    _check(path, str(path))
+    return model
+
+
+def check_proto(proto: onnx.ModelProto) -> None:
+    """Raise ModelError if ONNX's checker refuses a model in memory."""
+    _check(proto, "The model")
+
+
+def _check(model: onnx.ModelProto | Path, name: str) -> None:
+    try:
+        onnx.checker.check_model(str(model) if isinstance(model, Path) else model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{name} is refused by ONNX's checker: {first}") from None
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Every initializer whose numbers stand in another file."""
+    for graph in all_graphs(model):
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+
+
+def _check_external(model: ir.Model, path: Path) -> None:
+    folder = path.parent.resolve()
+    sizes: dict[str, int] = {}
+    for tensor in external_tensors(model):
+        location = str(tensor.location)
+        if location not in sizes:
+            sizes[location] = _external_size(folder, location, path)
+        end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+        if end > sizes[location]:
+            raise ModelError(
+                f"Tensor {tensor.name!r} of {str(path)!r} needs {end} bytes of {location!r}, "
+                f"which has {sizes[location]}: the file is cut off."
+            )
+
+
+def _external_size(folder: Path, location: str, path: Path) -> int:
+    data = (folder / location).resolve()
+    if not data.is_relative_to(folder):
+        raise ModelError(
+            f"{str(path)!r} refers to weights at {location!r}, outside of its own folder: refused. "
+            "Move them beside the model."
+        )
+    if not data.is_file():
+        raise ModelError(
+            f"{str(path)!r} refers to weights in {location!r}, which is missing: put it into "
+            f"{str(folder)!r}."
+        )
+    return data.stat().st_size
+
+
+def save_model(
+    model: ir.Model,
+    path: str | Path,
+    *,
+    keep_weights: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write a model so that a reader sees the whole file or none.
+
+    External weights are only referred to where the model stays in their folder or ``keep_weights``
+    is set, and otherwise streamed into ``<name>.data`` beside it. Weights beyond protobuf's 2 GB
+    become external, too.
+
+    Raises:
+        ModelError: the folder does not exist.
+        UnsupportedError: ``keep_weights`` into another folder, which ONNX does not allow.
+    """
+    path = Path(path)
+    _check_references(model, path.parent, keep_weights)
+    with _replacing(path) as temporary:
+        _write(model, temporary, path, progress)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all. Raises ModelError if the folder does not exist."""
+    with _replacing(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of ``path`` once the block has filled it."""
+    if not path.parent.is_dir():
+        raise ModelError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
+    if path.is_dir():
+        raise ModelError(f"Cannot write {str(path)!r}: it is a folder.")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _check_references(model: ir.Model, folder: Path, keep_weights: bool) -> None:
+    if not keep_weights:
+        return
+    for tensor in external_tensors(model):
+        if not _stays(tensor, folder):
+            raise UnsupportedError(
+                f"--keep-weights: tensor {tensor.name!r} lies in {str(tensor.path)!r}, and ONNX "
+                f"models may not refer to files outside of their folder: write the model there, "
+                "or leave out --keep-weights."
+            )
+
+
+def _stays(tensor: ir.ExternalTensor, folder: Path) -> bool:
+    return Path(tensor.path).resolve() == (folder / tensor.location).resolve()
+
+
+def _write(model: ir.Model, temporary: Path, path: Path, progress: Progress | None) -> None:
+    move = any(not _stays(tensor, path.parent) for tensor in external_tensors(model))
+    if not move and _inline_bytes(model) < _PROTOBUF_LIMIT:
+        ir.save(model, temporary, format="protobuf")
+        return
+
+    def report(_: ir.TensorProtocol, info: ir.external_data.CallbackInfo) -> None:
+        if progress is not None:
+            progress(info.index + 1, info.total)
+
+    ir.save(model, temporary, format="protobuf", external_data=f"{path.name}.data", callback=report)
+
+
+def _inline_bytes(model: ir.Model) -> int:
+    return sum(
+        value.const_value.nbytes
+        for graph in all_graphs(model)
+        for value in graph.initializers.values()
+        if value.const_value is not None and not isinstance(value.const_value, ir.ExternalTensor)
+    )

@@ -1,0 +1,150 @@
+"""Small things that every pass asks of a graph: phases, constants, names, data types."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator
+
+import onnx_ir as ir
+
+from onnxbf.spec import TextEnum
+
+PHASE_KEY = "onnxbf.phase"
+ROLE_KEY = "onnxbf.role"
+RECIPE_KEY = "onnxbf.recipe"
+
+
+class Phase(TextEnum):
+    """The part of a training step that a node belongs to."""
+
+    FORWARD = "forward"
+    INPUT_GRADIENT = "input_gradient"
+    WEIGHT_GRADIENT = "weight_gradient"
+    UPDATE = "update"
+
+
+_GRADIENTS = (Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT)
+
+
+@contextlib.contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep Python's cyclic garbage collector off while a graph is built or rewritten.
+
+    All that is made then stays alive, so that the collector only scans a growing graph again and
+    again: a third of the time at 100,000 nodes.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def phase_of(node: ir.Node) -> Phase:
+    """The phase stamped on a node; a node without a stamp is forward."""
+    stamp = node.metadata_props.get(PHASE_KEY)
+    return Phase.FORWARD if stamp is None else Phase(stamp)
+
+
+def is_gradient(value: ir.Value) -> bool:
+    """Whether a value was computed in the backward pass."""
+    producer = value.producer()
+    return producer is not None and phase_of(producer) in _GRADIENTS
+
+
+def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """Every graph that holds nodes: the main graph, functions' bodies, and their subgraphs."""
+    for top in top_graphs(model):
+        yield top
+        yield from top.subgraphs()
+
+
+def top_graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """The functions' bodies and the main graph, which stand in no other graph."""
+    for function in model.functions.values():
+        yield function.graph
+    yield model.graph
+
+
+def subgraphs_of(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that a node (If, Loop, Scan ...) holds in its attributes."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
+            yield attribute.as_graph()
+        if attribute.type is ir.AttributeType.GRAPHS and not attribute.is_ref():
+            yield from attribute.as_graphs()
+
+
+def is_call(model: ir.Model, node: ir.Node) -> bool:
+    """Whether a node calls a function of the model."""
+    return node.op_identifier() in model.functions
+
+
+def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor behind an initializer or the output of a Constant node; None for other values."""
+    if value.is_initializer():
+        return value.const_value
+    producer = value.producer()
+    if producer is None or producer.op_type != "Constant" or producer.domain:
+        return None
+    return _constant_node(producer)
+
+
+def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
+    for name, attribute in node.attributes.items():
+        if attribute.is_ref():
+            return None
+        if name == "value":
+            return attribute.as_tensor()
+        if name == "value_float":
+            return ir.tensor(attribute.as_float(), dtype=ir.DataType.FLOAT)
+        if name == "value_floats":
+            return ir.tensor(list(attribute.as_floats()), dtype=ir.DataType.FLOAT)
+    return None
+
+
+_REARRANGES = frozenset({"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
+
+
+def constant_source(value: ir.Value) -> ir.Value | None:
+    """The constant that ``value`` is, or of which it is a mere rearrangement; None otherwise."""
+    while True:
+        if constant_of(value) is not None:
+            return value
+        producer = value.producer()
+        if producer is None or producer.op_type not in _REARRANGES or not producer.inputs:
+            return None
+        first = producer.inputs[0]
+        if first is None:
+            return None
+        value = first
+
+
+class Names:
+    """Unique names for new values and nodes, over all scopes of a model."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._taken: set[str] = set()
+        for graph in all_graphs(model):
+            self._taken.update(_names(graph))
+
+    def fresh(self, wanted: str) -> str:
+        """``wanted``, or ``wanted_1``, ``wanted_2`` ... if it is taken."""
+        name, count = wanted, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def _names(graph: ir.Graph) -> Iterable[str]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        if node.name:
+            yield node.name
+        values.extend(node.outputs)
+    yield from (value.name for value in values if value.name)

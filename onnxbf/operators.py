@@ -1,0 +1,196 @@
+"""What rewriting has to know about each operator: its class, and what each input is to it.
+
+One row an operator. ``inputs`` has a letter per input: ``i`` data, ``w`` weight, ``b`` bias, norm
+parameter or statistic, ``-`` not touched (shapes, indices, masks); the last letter before ``*``
+repeats. A data input that is a constant counts as a weight. ``outputs`` says the same of outputs,
+with ``o`` for those that are rounded.
+
+The class ``movement`` holds operators whose results are values of their inputs, unchanged: rounding
+around them says nothing about hardware. ``carries`` marks those inputs with ``c``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxbf.spec import TextEnum
+
+STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+class Kind(TextEnum):
+    """Classes of operators; recipes name them like operator types."""
+
+    GEMM = "gemm"
+    ELEMENTWISE = "elementwise"
+    NORMALIZATION = "normalization"
+    REDUCTION = "reduction"
+    LOSS = "loss"
+    MOVEMENT = "movement"
+
+
+class Role(TextEnum):
+    """What a tensor is to the node that reads or writes it."""
+
+    INPUT = "inputs"
+    WEIGHT = "weights"
+    BIAS = "bias"
+    OUTPUT = "outputs"
+    GRADIENT = "gradients"
+
+
+_ROLES = {"i": Role.INPUT, "w": Role.WEIGHT, "b": Role.BIAS, "o": Role.OUTPUT}
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One row of the table."""
+
+    op_type: str
+    kind: Kind
+    inputs: str = "i"
+    outputs: str = "o"
+    carries: str = ""
+
+    def input_role(self, index: int) -> Role | None:
+        return _ROLES.get(_letter(self.inputs, index))
+
+    def output_role(self, index: int) -> Role | None:
+        return _ROLES.get(_letter(self.outputs, index))
+
+    def carries_input(self, index: int) -> bool:
+        return _letter(self.carries, index) == "c"
+
+
+def _letter(pattern: str, index: int) -> str:
+    if pattern.endswith("*"):
+        return pattern[min(index, len(pattern) - 2)]
+    return pattern[index] if index < len(pattern) else "-"
+
+
+def _rows(kind: Kind, text: str) -> dict[str, Operator]:
+    rows = (line.split() for line in text.strip().splitlines())
+    return {row[0]: Operator(row[0], kind, *row[1:]) for row in rows}
+
+
+def _plain(kind: Kind, inputs: str, names: str) -> dict[str, Operator]:
+    return {name: Operator(name, kind, inputs) for name in names.split()}
+
+
+def _movement(text: str) -> dict[str, Operator]:
+    rows = (line.split() for line in text.strip().splitlines())
+    return {name: Operator(name, Kind.MOVEMENT, "-", "-", carries) for name, carries in rows}
+
+
+OPERATORS: dict[str, Operator] = {
+    **_rows(
+        Kind.GEMM,
+        """
+        MatMul ii
+        Gemm iib
+        Conv iwb
+        ConvTranspose iwb
+        DeformConv iw-b-
+        LSTM iwwb-iiw o*
+        GRU iwwb-i o*
+        RNN iwwb-i o*
+        Einsum i*
+        Attention iii-ii o-oo
+        FusedMatMul ii
+        FusedGemm iib
+        FusedConv iwbi
+        MultiHeadAttention iiib
+        GroupQueryAttention iiiii
+        """,
+    ),
+    **_plain(
+        Kind.ELEMENTWISE,
+        "i*",
+        "Add Sub Mul Div Pow Mean Sum Mod PRelu QuickGelu FastGelu Gelu",
+    ),
+    **_plain(
+        Kind.ELEMENTWISE,
+        "i",
+        """Sqrt Exp Log Erf Reciprocal Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh
+        Sigmoid Softplus Softsign Elu Selu Celu LeakyRelu HardSigmoid HardSwish Mish Swish Shrink
+        Col2Im AffineGrid""",
+    ),
+    **_rows(
+        Kind.ELEMENTWISE,
+        """
+        Resize i o c
+        Upsample i o c
+        """,
+    ),
+    **_plain(Kind.ELEMENTWISE, "ib", "BiasGelu"),
+    **_plain(Kind.ELEMENTWISE, "ii", "GridSample"),
+    **_plain(Kind.ELEMENTWISE, "ii-", "RoiAlign"),
+    **_plain(
+        Kind.NORMALIZATION,
+        "ibbbb",
+        """BatchNormalization LayerNormalization InstanceNormalization GroupNormalization
+        RMSNormalization SimplifiedLayerNormalization LpNormalization MeanVarianceNormalization
+        LRN""",
+    ),
+    **_plain(Kind.NORMALIZATION, "iibbb", "SkipLayerNormalization"),
+    **_plain(Kind.NORMALIZATION, "iibb", "SkipSimplifiedLayerNormalization"),
+    **_plain(
+        Kind.REDUCTION,
+        "i",
+        """ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
+        ReduceSumSquare Softmax LogSoftmax CumSum AveragePool GlobalAveragePool LpPool
+        GlobalLpPool Det""",
+    ),
+    **_plain(Kind.LOSS, "i-i", "SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss"),
+    **_movement(
+        """
+        Identity c
+        Reshape c
+        Transpose c
+        Squeeze c
+        Unsqueeze c
+        Flatten c
+        Expand c
+        Tile c
+        Slice c
+        Gather c
+        GatherElements c
+        GatherND c
+        Concat c*
+        Split c
+        Pad c-c
+        DepthToSpace c
+        SpaceToDepth c
+        ReverseSequence c
+        Compress c
+        Trilu c
+        TopK c
+        Unique c
+        CenterCropPad c
+        MaxPool c
+        GlobalMaxPool c
+        MaxRoiPool c
+        MaxUnpool c
+        ReduceMax c
+        ReduceMin c
+        Relu c
+        ThresholdedRelu c
+        Abs c
+        Neg c
+        Max c*
+        Min c*
+        Where -cc
+        Clip ccc
+        Dropout c
+        Scatter c-c
+        ScatterElements c-c
+        ScatterND c-c
+        OneHot --c
+        """
+    ),
+}
+
+
+def find_operator(domain: str, op_type: str) -> Operator | None:
+    """The row of an operator of ONNX or ONNX Runtime; None for any other."""
+    return OPERATORS.get(op_type) if domain in STANDARD_DOMAINS else None

@@ -1,0 +1,244 @@
+"""Recipes: which tensors around which nodes are brought into which format.
+
+A recipe is an ordered list of rules; the first whose keys (node name, operator, phase) match a node
+decides, by one cast per tensor role, and a role without a cast stays in float32. Ready-made ones
+are in RECIPES; others are read from TOML files of the form that ``str(recipe)`` prints.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from onnxbf.errors import NameUnknown, OnnxbfError, SpecError
+from onnxbf.formats import Cast, parse_cast
+from onnxbf.graph import Phase
+from onnxbf.operators import OPERATORS, Kind, Role
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_ANY = "*"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """Keys above, effects below.
+
+    Attributes:
+        ops: operator types and classes (``gemm``, ``elementwise`` ...); ``*`` is every compute op.
+        name: a regular expression found in the node's name; None matches all.
+        phase: None matches all.
+    """
+
+    ops: tuple[str, ...] = (_ANY,)
+    name: str | None = None
+    phase: Phase | None = None
+
+    inputs: Cast | None = None
+    weights: Cast | None = None
+    bias: Cast | None = None
+    outputs: Cast | None = None
+    gradients: Cast | None = None
+
+    def matches(self, node_name: str, op_type: str, kind: Kind, phase: Phase) -> bool:
+        if self.phase is not None and self.phase is not phase:
+            return False
+        if self.name is not None and re.search(self.name, node_name) is None:
+            return False
+        return any(op in (_ANY, op_type, kind.value) for op in self.ops)
+
+    def cast(self, role: Role) -> Cast | None:
+        """The effect on a tensor of this role."""
+        chosen: Cast | None = getattr(self, role.value)
+        return chosen
+
+    @property
+    def casts(self) -> tuple[Cast, ...]:
+        found = (self.cast(role) for role in Role)
+        return tuple(cast for cast in found if cast is not None)
+
+    def __str__(self) -> str:
+        lines = ["[[rules]]", f"ops = [{', '.join(_quoted(op) for op in self.ops)}]"]
+        values = ((field.name, getattr(self, field.name)) for field in fields(self)[1:])
+        lines += [f"{key} = {_quoted(str(value))}" for key, value in values if value is not None]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Ordered rules; the first match wins."""
+
+    name: str
+    summary: str
+    rules: tuple[Rule, ...]
+
+    def match(self, node_name: str, op_type: str, kind: Kind, phase: Phase) -> Rule | None:
+        for rule in self.rules:
+            if rule.matches(node_name, op_type, kind, phase):
+                return rule
+        return None
+
+    @property
+    def casts(self) -> frozenset[Cast]:
+        """Every cast that some rule names."""
+        return frozenset(cast for rule in self.rules for cast in rule.casts)
+
+    def __str__(self) -> str:
+        head = f"name = {_quoted(self.name)}\nsummary = {_quoted(self.summary)}"
+        return "\n\n".join([head, *map(str, self.rules)]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A ready-made recipe by name, or one read from a TOML file.
+
+    Raises:
+        NameUnknown: neither a recipe nor a file; or an unknown key, operator or cast in the file.
+        SpecError: a file that is not of the form a recipe prints.
+    """
+    text = str(name_or_path)
+    if text in RECIPES:
+        return RECIPES[text]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise NameUnknown("recipe", text, RECIPES, "A recipe may also be the path of a TOML file.")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"Recipe {text!r} is not TOML: {error}.") from None
+    try:
+        return _recipe(data, path.stem)
+    except OnnxbfError as error:
+        raise SpecError(f"Recipe {text!r}: {error}") from None
+
+
+def _recipe(data: Mapping[str, Any], name: str) -> Recipe:
+    _only_keys(data, ("name", "summary", "rules"), "recipe")
+    rules = data.get("rules", [])
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise SpecError("rules must be tables headed [[rules]].")
+    return Recipe(
+        str(data.get("name", name)), str(data.get("summary", "")), tuple(map(_rule, rules))
+    )
+
+
+def _rule(data: Mapping[str, Any]) -> Rule:
+    readers: dict[str, Callable[[Any], Any]] = {
+        "ops": _ops,
+        "name": _pattern,
+        "phase": _phase,
+        **{role.value: _cast for role in Role},
+    }
+    _only_keys(data, tuple(readers), "rule")
+    return Rule(**{key: readers[key](value) for key, value in data.items()})
+
+
+def _cast(value: Any) -> Cast:
+    if not isinstance(value, str):
+        raise SpecError(f'a cast is text like "bf16:rne", not {value!r}.')
+    return parse_cast(value)
+
+
+def _ops(value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise SpecError(f"ops must be a list of operator types, not {value!r}.")
+    for name in names:
+        check_op_type(name)
+    return tuple(names)
+
+
+def check_op_type(name: str) -> None:
+    """Raise NameUnknown unless ``name`` is an operator that recipes can round, or a class."""
+    compute = [op for op, row in OPERATORS.items() if row.kind is not Kind.MOVEMENT]
+    classes = [kind.value for kind in Kind if kind is not Kind.MOVEMENT]
+    if name not in (_ANY, *compute, *classes):
+        hint = f"Classes: {', '.join(classes)}. Operators that only move values are not rounded."
+        raise NameUnknown("operator type", name, [*compute, *classes], hint)
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile a regular expression that is found in node names; SpecError if it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise SpecError(f"{pattern!r} is not a regular expression: {error}.") from None
+
+
+def _pattern(value: Any) -> str:
+    return compile_pattern(str(value)).pattern
+
+
+def _phase(value: Any) -> Phase:
+    known = [phase.value for phase in Phase]
+    if value not in known:
+        raise NameUnknown("phase", str(value), known)
+    return Phase(value)
+
+
+def _only_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise NameUnknown(f"key of a {where}", key, known)
+
+
+def _both(
+    name: str, summary: str, gemm: Mapping[str, str], other: Mapping[str, str] | None
+) -> Recipe:
+    """A recipe with one rule for matrix products and one for all other arithmetic."""
+    tables: list[dict[str, Any]] = [{"ops": ["gemm"], **gemm}]
+    if other is not None:
+        tables.append({"ops": ["elementwise", "normalization", "reduction"], **other})
+    return Recipe(name, summary, tuple(map(_rule, tables)))
+
+
+def _uniform(cast: str) -> dict[str, str]:
+    return {role: cast for role in ("inputs", "weights", "outputs", "gradients")}
+
+
+def _read_only(cast: str) -> dict[str, str]:
+    return {role: cast for role in ("inputs", "weights", "gradients")}
+
+
+_E4M3, _E5M2 = "e4m3fn:rne{overflow=saturate}", "e5m2:rne{overflow=saturate}"
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _both(
+            "bf16",
+            "the BF16 study (Kalamkar et al., 2019): BF16 into and out of matrix products and "
+            "into all other arithmetic; bias, norm parameters and loss in FP32",
+            _uniform("bf16:rne"),
+            _read_only("bf16:rne"),
+        ),
+        _both(
+            "bf16-gemm", "BF16 into and out of matrix products alone", _uniform("bf16:rne"), None
+        ),
+        _both(
+            "fp16",
+            "FP16 into and out of matrix products and into all other arithmetic",
+            _uniform("fp16:rne"),
+            _read_only("fp16:rne"),
+        ),
+        _both(
+            "fp8",
+            "FP8 into matrix products (E4M3 forward, E5M2 gradients, saturating, unscaled), "
+            "BF16 out of them and into all other arithmetic",
+            {"inputs": _E4M3, "weights": _E4M3, "outputs": "bf16:rne", "gradients": _E5M2},
+            _read_only("bf16:rne"),
+        ),
+        Recipe("none", "nothing is rounded", ()),
+    )
+}

@@ -1,0 +1,130 @@
+"""Round weights once, when the model is rewritten, instead of each time it runs.
+
+For inference only: a weight that is trained must stay as it is, with its rounding in the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.encoding import encode
+from onnxbf.errors import UnsupportedError
+from onnxbf.formats import FLOAT32, Cast, NumberFormat, Rounding
+from onnxbf.graph import Names, all_graphs, constant_of
+from onnxbf.passes.base import GraphPass
+from onnxbf.passes.representable import node_cast
+from onnxbf.philox import random_words
+from onnxbf.rounding import round_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FoldWeights(GraphPass):
+    """Replace ``constant -> QuantizeDequantize`` by an initializer that is rounded already.
+
+    An initializer that is also a graph input may be overridden by the caller, and stays.
+
+    Args:
+        store: float32 keeps rounded weights in float32. A format that ONNX can store keeps the
+            weights that are rounded to it in that format, with a Dequantize node behind each.
+
+    Raises:
+        UnsupportedError: ``store`` is a format that ONNX cannot store.
+    """
+
+    store: NumberFormat = FLOAT32
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        if self.store.onnx_type is None:
+            raise UnsupportedError(
+                f"ONNX has no tensor type for {self.store}: store weights as fp32, bf16, fp16, "
+                "e4m3fn or e5m2."
+            )
+        names = Names(model)
+        folded = [node for graph in all_graphs(model) for node in graph if self.fold(node, names)]
+        removed = {node.name for node in folded}
+        stored = sum(1 for node in folded if node.outputs[0].meta.get("stored"))
+        if folded:
+            self.report.notes.append(
+                f"{len(folded)} weights rounded offline, {stored} of them stored as {self.store}."
+            )
+        if self.store is not FLOAT32 and not stored:
+            self.report.warnings.append(
+                f"no weight is rounded to {self.store}, so none is stored as {self.store}."
+            )
+        self.report.changes[:] = [
+            change for change in self.report.changes if change.quantize not in removed
+        ]
+        return ir.passes.PassResult(model, modified=bool(folded))
+
+    def fold(self, node: ir.Node, names: Names) -> bool:
+        cast = node_cast(node)
+        source = node.inputs[0] if cast is not None else None
+        tensor = None if source is None or source.is_graph_input() else constant_of(source)
+        if cast is None or source is None or tensor is None:
+            return False
+        result, graph = node.outputs[0], node.graph
+        if result.is_graph_output() or graph is None or source.graph is not graph:
+            return False
+        keep_small = self.store is not FLOAT32 and cast.format == self.store
+        weight = _new_weight(tensor, node, cast, self.store if keep_small else None)
+        weight.name = names.fresh(f"{source.name}_{cast.format}_stored")
+        graph.register_initializer(weight)
+        if keep_small:
+            weight = _dequantized(weight, node, names)
+        result.meta["stored"] = keep_small
+        result.replace_all_uses_with(weight)
+        graph.remove(node, safe=True)
+        if not source.uses() and not source.is_graph_output():
+            _drop(source, graph)
+        return True
+
+
+def _drop(constant: ir.Value, graph: ir.Graph) -> None:
+    producer = constant.producer()
+    if producer is None:
+        graph.initializers.pop(constant.name or "")
+    else:
+        graph.remove(producer)
+
+
+def _new_weight(
+    tensor: ir.TensorProtocol, node: ir.Node, cast: Cast, stored: NumberFormat | None
+) -> ir.Value:
+    words = {key: int(a.value) for key in ("seed", "node") if (a := node.attributes.get(key))}
+    dtype = ir.DataType.FLOAT if stored is None else ir.DataType[str(stored.onnx_type)]
+
+    def rounded() -> ir.TensorProtocol:
+        array = _round(tensor.numpy(), cast, **words)
+        if stored is None:
+            return ir.tensor(array)
+        return ir.tensor(encode(array, stored).view(dtype.numpy()), dtype=dtype)
+
+    lazy = ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
+    return ir.Value(type=ir.TensorType(dtype), shape=lazy.shape, const_value=lazy)
+
+
+def _round(
+    array: NDArray[np.float32], cast: Cast, *, seed: int = 0, node: int = 0
+) -> NDArray[np.float32]:
+    if cast.rounding is not Rounding.STOCHASTIC:
+        return round_array(array, cast)
+    words = random_words(array.size, seed=seed, node=node, step=0)
+    return round_array(array, cast, words.reshape(array.shape))
+
+
+def _dequantized(weight: ir.Value, before: ir.Node, names: Names) -> ir.Value:
+    name = names.fresh(f"{weight.name}_fp32")
+    node = ir.node("Dequantize", [weight], domain=DOMAIN, name=f"{name}_dequantize")
+    result = node.outputs[0]
+    result.name, result.type, result.shape = name, before.outputs[0].type, weight.shape
+    assert before.graph is not None
+    before.graph.insert_before(before, node)
+    return result

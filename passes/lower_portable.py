@@ -1,0 +1,111 @@
+"""Write roundings in standard ONNX, as pairs of Cast nodes, for any runtime.
+
+A Cast rounds to nearest even, keeps subnormals and saturates only to float8, so only such casts
+can be written; any other is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.errors import UnsupportedError
+from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Subnormals
+from onnxbf.graph import Names, all_graphs
+from onnxbf.passes.base import GraphPass
+from onnxbf.passes.representable import node_cast
+
+_FIRST_OPSET = {"BFLOAT16": 13, "FLOAT8E4M3FN": 19, "FLOAT8E5M2": 19}
+
+
+@dataclass(frozen=True)
+class LowerPortable(GraphPass):
+    """Replace QuantizeDequantize by Cast there and back, and Dequantize by one Cast.
+
+    Raises:
+        UnsupportedError: a cast that no Cast node expresses, or an opset that lacks the type.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        names = Names(model)
+        ours = [n for graph in all_graphs(model) for n in graph if n.domain == DOMAIN]
+        for node in ours:
+            cast = node_cast(node)
+            if cast is not None:
+                _check(node, cast, _opset(model))
+        for node in ours:
+            _lower(node, names)
+        for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+            imports.pop(DOMAIN, None)
+        return ir.passes.PassResult(model, modified=bool(ours))
+
+
+def _opset(model: ir.Model) -> int:
+    return model.opset_imports.get("", 1)
+
+
+def _check(node: ir.Node, cast: Cast, opset: int) -> None:
+    fmt = cast.format
+    if fmt.onnx_type is None:
+        raise _refusal(node, cast, f"ONNX has no tensor type for {fmt}")
+    if cast.rounding is not Rounding.NEAREST_EVEN:
+        raise _refusal(node, cast, "Cast rounds to nearest even (rne) alone")
+    if cast.subnormals is not Subnormals.KEEP:
+        raise _refusal(node, cast, "Cast keeps subnormals")
+    if cast.overflow is Overflow.SATURATE and not _is_float8(fmt):
+        raise _refusal(node, cast, "Cast saturates to float8 alone")
+    needed = _FIRST_OPSET.get(fmt.onnx_type, 1)
+    if opset < needed:
+        raise _refusal(
+            node,
+            cast,
+            f"Cast to {fmt} needs opset {needed}, the model has {opset} (convert it "
+            "with onnx.version_converter)",
+        )
+
+
+def _refusal(node: ir.Node, cast: Cast, why: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"--portable cannot express {cast} of node {node.name!r}: {why}. "
+        "Leave out --portable, or choose another cast in the recipe."
+    )
+
+
+def _is_float8(fmt: NumberFormat) -> bool:
+    return fmt.bits == 8
+
+
+def _lower(node: ir.Node, names: Names) -> None:
+    cast, source, result = node_cast(node), node.inputs[0], node.outputs[0]
+    assert source is not None and node.graph is not None
+    new_nodes = []
+    if cast is not None:
+        stored = _cast_node(source, ir.DataType[str(cast.format.onnx_type)], cast)
+        stored.name = f"{node.name}_to_{cast.format}"
+        stored.outputs[0].name = names.fresh(f"{result.name}_stored")
+        new_nodes.append(stored)
+        source = stored.outputs[0]
+    back = _cast_node(source, ir.DataType.FLOAT, None)
+    back.name = node.name
+    back.metadata_props.update(node.metadata_props)
+    new_nodes.append(back)
+    node.graph.insert_after(node, new_nodes)
+    name = result.name
+    result.replace_all_uses_with(back.outputs[0], replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    back.outputs[0].name, back.outputs[0].type, back.outputs[0].shape = (
+        name,
+        result.type,
+        result.shape,
+    )
+
+
+def _cast_node(source: ir.Value, dtype: ir.DataType, cast: Cast | None) -> ir.Node:
+    attributes = {"to": int(dtype)}
+    if cast is not None and _is_float8(cast.format) and cast.overflow is not Overflow.SATURATE:
+        attributes["saturate"] = 0
+    node = ir.node("Cast", [source], attributes)
+    node.outputs[0].type, node.outputs[0].shape = ir.TensorType(dtype), source.shape
+    return node

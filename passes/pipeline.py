@@ -1,0 +1,168 @@
+"""The passes in order: what ``onnxbf convert`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import onnx
+import onnx_ir as ir
+
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.files import check_proto, load_model
+from onnxbf.formats import NumberFormat, parse_format
+from onnxbf.graph import RECIPE_KEY, all_graphs, collection_paused
+from onnxbf.passes.canonicalize import Canonicalize
+from onnxbf.passes.choose import EVERYTHING, Selection
+from onnxbf.passes.eliminate_redundant import EliminateRedundant
+from onnxbf.passes.fold_weights import FoldWeights
+from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.insert_quantize import InsertQuantize
+from onnxbf.passes.lower_portable import LowerPortable
+from onnxbf.passes.saturate_constants import SaturateConstants
+from onnxbf.recipe import Recipe, check_op_type, compile_pattern, load_recipe
+from onnxbf.report import Report
+
+
+def rewrite(
+    model: ir.Model,
+    recipe: Recipe,
+    *,
+    selection: Selection = EVERYTHING,
+    portable: bool = False,
+    store_weights: NumberFormat | None = None,
+    seed: int = 0,
+) -> Report:
+    """Run all passes on ``model``, in place. A model that was rewritten before stays as it is."""
+    earlier = converted_with(model)
+    if earlier is not None:
+        return Report(earlier, already_converted=True)
+    report = Report(recipe.name)
+    passes = [
+        Canonicalize(report),
+        InferTypes(report),
+        SaturateConstants(report, recipe),
+        InsertQuantize(report, recipe, selection, seed),
+        EliminateRedundant(report),
+    ]
+    if store_weights is not None:
+        passes.append(FoldWeights(report, store_weights))
+    if portable:
+        passes.append(LowerPortable(report))
+    for graph_pass in passes:
+        graph_pass(model)
+    if report.changes or store_weights is not None:
+        model.metadata_props[RECIPE_KEY] = recipe.name
+    return report
+
+
+def converted_with(model: ir.Model) -> str | None:
+    """The recipe that a model was rewritten with before; None for a model that never was."""
+    recipe = model.metadata_props.get(RECIPE_KEY)
+    ours = any(node.domain == DOMAIN for graph in all_graphs(model) for node in graph)
+    return recipe or ("unknown" if ours else None)
+
+
+def make_selection(
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    op_types: str | Sequence[str] = (),
+) -> Selection:
+    """A Selection from text; see there for the meaning.
+
+    Raises:
+        SpecError: a pattern that is not a regular expression.
+        NameUnknown: an operator type that is not known to be rounded.
+    """
+    for op_type in _several(op_types):
+        check_op_type(op_type)
+    return Selection(
+        tuple(compile_pattern(pattern) for pattern in _several(include)),
+        tuple(compile_pattern(pattern) for pattern in _several(exclude)),
+        _several(op_types),
+    )
+
+
+def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+@overload
+def convert(
+    model: ir.Model,
+    recipe: str | Path | Recipe = ...,
+    *,
+    include: str | Sequence[str] = ...,
+    exclude: str | Sequence[str] = ...,
+    op_types: str | Sequence[str] = ...,
+    portable: bool = ...,
+    store_weights: str | None = ...,
+    seed: int = ...,
+) -> tuple[ir.Model, Report]: ...
+
+
+@overload
+def convert(
+    model: str | Path | onnx.ModelProto,
+    recipe: str | Path | Recipe = ...,
+    *,
+    include: str | Sequence[str] = ...,
+    exclude: str | Sequence[str] = ...,
+    op_types: str | Sequence[str] = ...,
+    portable: bool = ...,
+    store_weights: str | None = ...,
+    seed: int = ...,
+) -> tuple[onnx.ModelProto, Report]: ...
+
+
+def convert(
+    model: str | Path | onnx.ModelProto | ir.Model,
+    recipe: str | Path | Recipe = "bf16",
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    op_types: str | Sequence[str] = (),
+    portable: bool = False,
+    store_weights: str | None = None,
+    seed: int = 0,
+) -> tuple[onnx.ModelProto | ir.Model, Report]:
+    """Rewrite a model so that it computes as hardware of another number format does.
+
+    Args:
+        model: a path, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is not changed. External
+            weights of a path stay in their files and are referred to from there.
+        recipe: the name of a ready-made recipe, the path of a TOML file, or a Recipe.
+        include, exclude: regular expressions found in the names of nodes to rewrite, or not to.
+        op_types: operator types or classes to rewrite, instead of all that the recipe names.
+        portable: write Cast pairs, which any runtime executes, instead of custom operators.
+        store_weights: round the weights now, for inference only, and store them as ``"fp32"``,
+            ``"bf16"``, ``"fp16"``, ``"e4m3fn"`` or ``"e5m2"``.
+        seed: the seed of stochastic rounding.
+
+    Returns:
+        The rewritten model (``onnx_ir.Model`` if that was given, else ``onnx.ModelProto``), and
+        what was done.
+
+    Raises:
+        ModelError: not a usable model. NameUnknown, SpecError: recipe, pattern or format.
+        UnsupportedError: ``portable`` or ``store_weights`` cannot be had for these casts.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    selection = make_selection(include, exclude, op_types)
+    store = None if store_weights is None else parse_format(store_weights)
+    with collection_paused():
+        work = _as_ir(model)
+        report = rewrite(
+            work, chosen, selection=selection, portable=portable, store_weights=store, seed=seed
+        )
+        return (work if isinstance(model, ir.Model) else ir.to_proto(work)), report
+
+
+def _as_ir(model: str | Path | onnx.ModelProto | ir.Model) -> ir.Model:
+    if isinstance(model, ir.Model):
+        return model.clone()
+    if isinstance(model, onnx.ModelProto):
+        check_proto(model)
+        return ir.from_proto(model)
+    return load_model(model)

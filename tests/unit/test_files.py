@@ -1,0 +1,143 @@
+"""Reading and writing: every bad file is refused in a sentence, and nothing is half written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxbf.errors import ModelError, UnsupportedError
+from onnxbf.files import load_model, save_model, write_text
+
+_TEXT = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[2,64] x) => (float[2,64] y) { y = MatMul (x, w) }
+"""
+
+
+def _model() -> onnx.ModelProto:
+    model = onnx.parser.parse_model(_TEXT)
+    weights = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    return model
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "model.onnx"
+    onnx.save(_model(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    return path
+
+
+def _refused(path: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        load_model(path)
+    message = str(error.value)
+    assert "\n" not in message and path.name in message
+    return message
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in _refused(tmp_path / "no.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x00" * 100, b"\x08\x08"])
+def test_not_onnx(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    assert "not an ONNX" in _refused(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "cut.onnx"
+    whole = _model().SerializeToString()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    _refused(path)
+
+
+def test_checker(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.onnx"
+    model = _model()
+    model.graph.node[0].input[0] = "nowhere"
+    path.write_bytes(model.SerializeToString())
+    assert "checker" in _refused(path)
+
+
+def test_missing_external_data(external: Path) -> None:
+    (external.parent / "w.bin").unlink()
+    assert "missing" in _refused(external)
+
+
+def test_cut_external_data(external: Path) -> None:
+    data = external.parent / "w.bin"
+    data.write_bytes(data.read_bytes()[:-1])
+    assert "cut off" in _refused(external)
+
+
+@pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd"])
+def test_external_data_outside_of_the_folder(external: Path, location: str) -> None:
+    model = onnx.load(external, load_external_data=False)
+    (external.parent / "w.bin").rename(external.parent.parent / "w.bin")
+    next(
+        e for e in model.graph.initializer[0].external_data if e.key == "location"
+    ).value = location
+    external.write_bytes(model.SerializeToString())
+    assert "outside" in _refused(external)
+
+
+def test_external_weights_stay_in_the_same_folder(external: Path) -> None:
+    target = external.with_name("out.onnx")
+    save_model(load_model(external), target)
+    assert sorted(p.name for p in external.parent.iterdir()) == ["model.onnx", "out.onnx", "w.bin"]
+    assert _weights(target).shape == (64, 64)
+
+
+def test_external_weights_are_copied_to_another_folder(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "model.onnx"
+    seen: list[tuple[int, int]] = []
+    save_model(
+        load_model(external), target, progress=lambda done, total: seen.append((done, total))
+    )
+    assert sorted(p.name for p in target.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert seen == [(1, 1)]
+    np.testing.assert_array_equal(_weights(target), _weights(external))
+
+
+def test_keep_weights_cannot_leave_the_folder(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnsupportedError, match="--keep-weights"):
+        save_model(load_model(external), tmp_path / "out" / "m.onnx", keep_weights=True)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(ir, "save", fail)
+    with pytest.raises(RuntimeError):
+        save_model(ir.from_proto(_model()), path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no folder"):
+        write_text(tmp_path / "no" / "r.json", "{}")
+    with pytest.raises(ModelError, match="is a folder"):
+        write_text(tmp_path, "{}")
+
+
+def _weights(path: Path) -> np.ndarray:
+    return onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])

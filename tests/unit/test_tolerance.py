@@ -1,0 +1,91 @@
+"""The bound from the formats: what is counted, and that it holds where it is rigorous."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxbf.formats import BFLOAT16, FLOAT8_E4M3FN, FLOAT32, parse_cast
+from onnxbf.passes.pipeline import convert
+from onnxbf.rounding import round_array
+from onnxbf.tolerance import Bounds, gamma
+
+_U = BFLOAT16.unit_roundoff
+
+
+def _bounds(text: str) -> Bounds:
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 19, "ai.onnxbf" : 1]>{text}'
+    )
+    return Bounds(ir.from_proto(model))
+
+
+def test_each_rounding_counts_once_along_the_worst_path() -> None:
+    bounds = _bounds(
+        """g (float[2] x) => (float[2] y) {
+          a = ai.onnxbf.QuantizeDequantize (x)
+          b = Relu (a)
+          c = ai.onnxbf.QuantizeDequantize (b)
+          y = Max (c, x)
+        }"""
+    )
+    assert bounds.sums["a"] == bounds.sums["b"] == _U
+    assert bounds.sums["y"] == 2 * _U
+    assert bounds.tolerance("y") == gamma(2 * _U)
+    assert bounds.coarsest == BFLOAT16
+
+
+def test_directed_rounding_counts_twice_and_cast_pairs_count() -> None:
+    bounds = _bounds(
+        """g (float[2] x) => (float[2] y, float[2] z) {
+          y = ai.onnxbf.QuantizeDequantize <rounding = "rtz"> (x)
+          e = Cast <to = 17> (x)
+          z = Cast <to = 1> (e)
+        }"""
+    )
+    assert bounds.sums["y"] == 2 * _U
+    assert bounds.sums["z"] == FLOAT8_E4M3FN.unit_roundoff
+
+
+def test_matrix_products_count_the_terms_that_they_add() -> None:
+    bounds = _bounds(
+        """g (float[2,3] x) => (float[2,4] y) <float[3,4] w, float[4,3] v> {
+          a = MatMul (x, w)
+          y = Gemm <transB = 1> (x, v)
+        }"""
+    )
+    assert bounds.sums["a"] == bounds.sums["y"] == 3 * FLOAT32.unit_roundoff
+    assert bounds.coarsest == FLOAT32
+
+
+def test_a_dot_product_of_rounded_positive_numbers_stays_within() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,64] x) => (float[1,1] y) <float[64,1] w = {NUMBERS}> { y = MatMul (x, w) }
+        """.replace("NUMBERS", ",".join(["1.3"] * 64))
+    )
+    converted, _ = convert(model)
+    tolerance = Bounds(ir.from_proto(converted)).tolerance("y")
+    generator = np.random.default_rng(0)
+    cast = parse_cast("bf16")
+    w = round_array(np.full(64, 1.3, np.float32), cast)
+    for _ in range(100):
+        x = generator.uniform(1, 2, 64).astype(np.float32)
+        exact = float(x.astype(np.float64) @ np.full(64, np.float32(1.3), np.float64))
+        rounded = round_array(np.float32([round_array(x, cast) @ w]), cast)[0]
+        assert abs(rounded - exact) <= 2 * tolerance * exact
+
+
+def test_gamma() -> None:
+    assert gamma(0) == 0
+    assert gamma(0.5) == 1
+    assert gamma(1) == math.inf
+
+
+@pytest.mark.parametrize("name", ["x", "nowhere"])
+def test_inputs_are_exact(name: str) -> None:
+    assert _bounds("g (float[2] x) => (float[2] y) { y = Relu (x) }").tolerance(name) == 0
