@@ -143,8 +143,8 @@ def _away_array(
         case Rounding.STOCHASTIC:
             assert random is not None
             unused = np.uint32(32 - cast.random_bits)
-            seen = np.floor(fraction * _UNIT) + (random >> unused << unused)
-            return np.greater_equal(seen, _UNIT)
+            drawn = (random >> unused << unused).astype(np.float64)
+            return np.greater_equal(np.floor(fraction * _UNIT) + drawn, _UNIT)
 
 
 def _quiet_nan(array: NDArray[np.float32], cast: Cast) -> NDArray[np.float32]:
@@ -152,5 +152,5 @@ def _quiet_nan(array: NDArray[np.float32], cast: Cast) -> NDArray[np.float32]:
     bits = array.view(np.uint32)
     payload = np.isnan(array) & (cast.format.specials is Specials.IEEE)
     dropped = np.uint32(2 ** (23 - cast.format.mantissa_bits) - 1)
-    kept = np.where(payload, bits & ~dropped, bits & np.uint32(0x80000000))
+    kept: NDArray[np.uint32] = np.where(payload, bits & ~dropped, bits & np.uint32(0x80000000))
     return (kept | np.uint32(0x7FC00000)).view(np.float32)

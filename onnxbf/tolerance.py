@@ -2,16 +2,19 @@
 
 Every rounding to nearest multiplies a number by 1 + d with |d| <= u, the unit roundoff, and k of
 them in a row by at most 1 + g(k), g(k) = k u / (1 - k u) (Higham, "Accuracy and Stability of
-Numerical Algorithms", lemma 3.1). So a tensor behind k roundings of one format is expected to
-differ by no more than g(k), as the norm of the difference over the norm of the tensor, where the
-layers between are not ill-conditioned. Matrix products are counted with as many float32 roundings
-as they add terms, every other operator with one.
+Numerical Algorithms", lemma 3.1). Errors of rounding to nearest, or stochastically, are as often up
+as down, and then k of them stay below 4 sqrt(k) u but for one case in 1,000 (Higham and Mary,
+"A new approach to probabilistic rounding error analysis", 2019, theorem 2.4). So a tensor behind k
+roundings is expected to differ by no more than the smaller of the two, as the norm of the
+difference over the norm of the tensor, where the layers between are not ill-conditioned. Matrix
+products are counted with as many float32 roundings as they add terms, other operators with one.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -23,9 +26,34 @@ from onnxbf.operators import Kind, find_operator
 _STORED = {fmt.onnx_type: fmt for fmt in FORMATS.values() if fmt.onnx_type}
 
 
+_CONFIDENCE = 4  # lambda in Higham and Mary: fails with probability 2 exp(-8) at most
+
+
 def gamma(accumulated: float) -> float:
     """Higham's bound for roundings whose unit roundoffs add up to ``accumulated``."""
     return accumulated / (1 - accumulated) if accumulated < 1 else math.inf
+
+
+class Path(NamedTuple):
+    """Roundings in a row: the sums of their unit roundoffs, and of the squares of those.
+
+    ``biased`` is the part of the sum whose errors all go one way (rounding toward zero ...).
+    """
+
+    total: float = 0.0
+    biased: float = 0.0
+    squares: float = 0.0
+
+    def then(self, other: Path) -> Path:
+        return Path(*(a + b for a, b in zip(self, other)))
+
+    def or_worse(self, other: Path) -> Path:
+        return Path(*map(max, self, other))
+
+    @property
+    def tolerance(self) -> float:
+        likely = gamma(self.biased) + _CONFIDENCE * math.sqrt(self.squares)
+        return min(gamma(self.total), likely)
 
 
 def rounding_of(node: ir.Node) -> Cast | None:
@@ -38,53 +66,63 @@ def rounding_of(node: ir.Node) -> Cast | None:
     return None
 
 
-def _roundoff(cast: Cast) -> float:
-    nearest = cast.rounding in (Rounding.NEAREST_EVEN, Rounding.NEAREST_AWAY)
-    return cast.format.unit_roundoff if nearest else cast.format.eps
+def _rounding(cast: Cast) -> Path:
+    if cast.rounding is Rounding.STOCHASTIC:
+        return Path(cast.format.eps, 0.0, cast.format.eps**2)
+    if cast.rounding in (Rounding.NEAREST_EVEN, Rounding.NEAREST_AWAY):
+        return Path(cast.format.unit_roundoff, 0.0, cast.format.unit_roundoff**2)
+    return Path(cast.format.eps, cast.format.eps, 0.0)
 
 
 @dataclass
 class Bounds:
-    """The sum of unit roundoffs on the worst path to each value of a model, by value name."""
+    """The worst path of roundings to each value of a model, by value name."""
 
     model: ir.Model
     coarsest: NumberFormat = FLOAT32
-    sums: dict[str, float] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._graph(self.model.graph)
 
     def tolerance(self, name: str) -> float:
         """The relative error of the value called ``name`` that roundings explain."""
-        return gamma(self.sums.get(name, 0.0))
+        return self._path(name).tolerance
 
-    def _graph(self, graph: ir.Graph) -> float:
-        """Walk a graph; returns the largest sum among its values."""
-        largest = 0.0
+    def _path(self, name: str | None) -> Path:
+        return self.paths.get(name or "", Path())
+
+    def _graph(self, graph: ir.Graph) -> Path:
+        """Walk a graph; returns the worst of all its paths."""
+        worst = Path()
         for node in graph:
-            inner = [self._graph(body) for body in self._bodies(node)]
-            before = [self.sums.get(v.name or "", 0.0) for v in node.inputs if v is not None]
-            total = max([*before, *inner], default=0.0) + self._own(node)
-            largest = max(largest, total)
+            path = Path()
+            for value in node.inputs:
+                path = path.or_worse(self._path(None if value is None else value.name))
+            for body in self._bodies(node):
+                path = path.or_worse(self._graph(body))
+            path = path.then(self._own(node))
+            worst = worst.or_worse(path)
             for value in node.outputs:
-                self.sums[value.name or ""] = total
-        return largest
+                self.paths[value.name or ""] = path
+        return worst
 
     def _bodies(self, node: ir.Node) -> list[ir.Graph]:
         function = self.model.functions.get(node.op_identifier())
         return [*subgraphs_of(node), *([function.graph] if function is not None else [])]
 
-    def _own(self, node: ir.Node) -> float:
+    def _own(self, node: ir.Node) -> Path:
         cast = rounding_of(node)
         if cast is not None:
             if cast.format.eps > self.coarsest.eps:
                 self.coarsest = cast.format
-            return _roundoff(cast)
+            return _rounding(cast)
         operator = find_operator(node.domain, node.op_type)
         if operator is None or operator.kind is Kind.MOVEMENT:
-            return 0.0
+            return Path()
         terms = _terms(node) if operator.kind is Kind.GEMM else 1
-        return terms * FLOAT32.unit_roundoff
+        u = FLOAT32.unit_roundoff
+        return Path(terms * u, 0.0, terms * u**2)
 
 
 def _terms(node: ir.Node) -> int:

@@ -87,7 +87,7 @@ def decide(
     if refused:
         return Decision(operator, reason=refused)
     if any(output in shapes for output in node.outputs):
-        return Decision(operator, reason="computes shapes")
+        return Decision(operator, reason="computed from shapes alone")
     rule = recipe.match(node.name or "", node.op_type, operator.kind, phase_of(node))
     if rule is None:
         return Decision(operator, reason="no rule of the recipe matches")

@@ -6,23 +6,19 @@ For inference only: a weight that is trained must stay as it is, with its roundi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from onnxbf.custom_ops.library import RandomKey, kernels
+from onnxbf.custom_ops.numpy_api import all_threads, quantize
 from onnxbf.custom_ops.registry import DOMAIN
-from onnxbf.encoding import encode
 from onnxbf.errors import UnsupportedError
-from onnxbf.formats import FLOAT32, Cast, NumberFormat, Rounding
+from onnxbf.formats import FLOAT32, Cast, NumberFormat
 from onnxbf.graph import Names, all_graphs, constant_of
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.representable import node_cast
-from onnxbf.philox import random_words
-from onnxbf.rounding import round_array
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class FoldWeights(GraphPass):
 
     Raises:
         UnsupportedError: ``store`` is a format that ONNX cannot store.
+        KernelError: the kernel library is missing.
     """
 
     store: NumberFormat = FLOAT32
@@ -98,26 +95,25 @@ def _drop(constant: ir.Value, graph: ir.Graph) -> None:
 def _new_weight(
     tensor: ir.TensorProtocol, node: ir.Node, cast: Cast, stored: NumberFormat | None
 ) -> ir.Value:
-    words = {key: int(a.value) for key in ("seed", "node") if (a := node.attributes.get(key))}
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    seed, number = int(attributes.get("seed", 0)), int(attributes.get("node", 0))
     dtype = ir.DataType.FLOAT if stored is None else ir.DataType[str(stored.onnx_type)]
 
-    def rounded() -> ir.TensorProtocol:
-        array = _round(tensor.numpy(), cast, **words)
+    def convert(array: NDArray[np.float32]) -> ir.TensorProtocol:
         if stored is None:
-            return ir.tensor(array)
-        return ir.tensor(encode(array, stored).view(dtype.numpy()), dtype=dtype)
+            return ir.tensor(quantize(array, cast, seed=seed, node=number))
+        key = RandomKey(seed, number, 0)
+        codes = kernels().quantize(np.ascontiguousarray(array), cast, key, threads=all_threads())
+        return ir.tensor(codes.view(dtype.numpy()), dtype=dtype)
+
+    def rounded() -> ir.TensorProtocol:
+        result = convert(tensor.numpy())
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.release()  # or every part of the file that was read would stay mapped
+        return result
 
     lazy = ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
     return ir.Value(type=ir.TensorType(dtype), shape=lazy.shape, const_value=lazy)
-
-
-def _round(
-    array: NDArray[np.float32], cast: Cast, *, seed: int = 0, node: int = 0
-) -> NDArray[np.float32]:
-    if cast.rounding is not Rounding.STOCHASTIC:
-        return round_array(array, cast)
-    words = random_words(array.size, seed=seed, node=node, step=0)
-    return round_array(array, cast, words.reshape(array.shape))
 
 
 def _dequantized(weight: ir.Value, before: ir.Node, names: Names) -> ir.Value:

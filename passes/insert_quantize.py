@@ -160,8 +160,10 @@ def _producer(value: ir.Value) -> ir.Node:
 
 
 def _place(rounded: ir.Value, value: ir.Value, path: tuple[ir.Node, ...]) -> None:
-    """Put the rounding node into the graph where ``value`` lives: behind the node that computes it
-    or, for inputs and initializers, before the first node that needs it."""
+    """Put the rounding node into the graph where ``value`` lives.
+
+    Behind the node that computes it or, for inputs and initializers, before the first reader.
+    """
     producer = value.producer()
     if producer is not None and producer.graph is not None:
         producer.graph.insert_after(producer, _producer(rounded))

@@ -133,7 +133,8 @@ def convert(
         model: a path, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is not changed. External
             weights of a path stay in their files and are referred to from there.
         recipe: the name of a ready-made recipe, the path of a TOML file, or a Recipe.
-        include, exclude: regular expressions found in the names of nodes to rewrite, or not to.
+        include: regular expressions; only nodes in whose name one is found are rewritten.
+        exclude: regular expressions; nodes in whose name one is found are not.
         op_types: operator types or classes to rewrite, instead of all that the recipe names.
         portable: write Cast pairs, which any runtime executes, instead of custom operators.
         store_weights: round the weights now, for inference only, and store them as ``"fp32"``,

@@ -30,7 +30,7 @@ def test_golden(path: Path, request: pytest.FixtureRequest) -> None:
     onnx.checker.check_model(converted)
     found = f"{_print(converted)}\n{report}\n"
     if request.config.getoption("--update-golden"):
-        head = "".join(f"# {key} = {value!r}\n" for key, value in options.items())
+        head = "".join(f"{line}\n" for line in path.read_text().splitlines() if line[:2] == "# ")
         path.write_text(f"{head}{source.strip()}\n{RULE}\n{found}", encoding="utf-8")
         return
     assert found == expected
@@ -41,7 +41,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str, str]:
     lines = text.splitlines()
     options = dict(line[2:].split(" = ", 1) for line in lines if line.startswith("# "))
     source = "\n".join(line for line in lines if not line.startswith("# "))
-    return {key: eval(value, {}) for key, value in options.items()}, source, expected
+    return {key: eval(value, {"HERE": FOLDER}) for key, value in options.items()}, source, expected
 
 
 def _print(model: onnx.ModelProto) -> str:

@@ -12,7 +12,7 @@ import pytest
 from onnxbf.formats import BFLOAT16, FLOAT8_E4M3FN, FLOAT32, parse_cast
 from onnxbf.passes.pipeline import convert
 from onnxbf.rounding import round_array
-from onnxbf.tolerance import Bounds, gamma
+from onnxbf.tolerance import Bounds, Path, gamma
 
 _U = BFLOAT16.unit_roundoff
 
@@ -33,8 +33,8 @@ def test_each_rounding_counts_once_along_the_worst_path() -> None:
           y = Max (c, x)
         }"""
     )
-    assert bounds.sums["a"] == bounds.sums["b"] == _U
-    assert bounds.sums["y"] == 2 * _U
+    assert bounds.paths["a"] == bounds.paths["b"] == Path(_U, 0, _U**2)
+    assert bounds.paths["y"] == Path(2 * _U, 0, 2 * _U**2)
     assert bounds.tolerance("y") == gamma(2 * _U)
     assert bounds.coarsest == BFLOAT16
 
@@ -47,8 +47,8 @@ def test_directed_rounding_counts_twice_and_cast_pairs_count() -> None:
           z = Cast <to = 1> (e)
         }"""
     )
-    assert bounds.sums["y"] == 2 * _U
-    assert bounds.sums["z"] == FLOAT8_E4M3FN.unit_roundoff
+    assert bounds.paths["y"] == Path(2 * _U, 2 * _U, 0)
+    assert bounds.paths["z"].total == FLOAT8_E4M3FN.unit_roundoff
 
 
 def test_matrix_products_count_the_terms_that_they_add() -> None:
@@ -58,7 +58,7 @@ def test_matrix_products_count_the_terms_that_they_add() -> None:
           y = Gemm <transB = 1> (x, v)
         }"""
     )
-    assert bounds.sums["a"] == bounds.sums["y"] == 3 * FLOAT32.unit_roundoff
+    assert bounds.paths["a"].total == bounds.paths["y"].total == 3 * FLOAT32.unit_roundoff
     assert bounds.coarsest == FLOAT32
 
 
@@ -84,6 +84,23 @@ def test_gamma() -> None:
     assert gamma(0) == 0
     assert gamma(0.5) == 1
     assert gamma(1) == math.inf
+
+
+def test_many_unbiased_roundings_partly_cancel() -> None:
+    """100 roundings move random numbers by less than the likely bound, below the sure one."""
+    path, one = Path(), Path(_U, 0.0, _U**2)
+    for _ in range(100):
+        path = path.then(one)
+    assert path.tolerance == pytest.approx(40 * _U) and path.tolerance < gamma(100 * _U)
+    generator = np.random.default_rng(1)
+    values = exact = np.ones(1000)
+    for _ in range(100):
+        factors = generator.uniform(0.9, 1.1, 1000)
+        exact = exact * factors
+        values = round_array((values * factors).astype(np.float32), parse_cast("bf16"))
+    moved = np.abs(values - exact) / exact
+    assert np.mean(moved <= path.tolerance) > 0.999
+    assert Path(100 * _U, 100 * _U, 0.0).tolerance == gamma(100 * _U)
 
 
 @pytest.mark.parametrize("name", ["x", "nowhere"])

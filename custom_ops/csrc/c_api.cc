@@ -1,0 +1,79 @@
+#include "c_api.h"
+
+#include "parallel.h"
+
+using onnxbf::CastSpec;
+using onnxbf::Kernels;
+using onnxbf::RandomKey;
+
+namespace {
+
+const char* const kKernelNames[] = {
+#define ONNXBF_ROUND(name, rounder) #name,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+#define ONNXBF_ROUND(name, rounder)
+#define ONNXBF_CODES(suffix, type) "encode_" #suffix, "decode_" #suffix,
+#include "kernels.inc"
+    "random_words",
+    nullptr,
+};
+constexpr int32_t kKernelCount = sizeof(kKernelNames) / sizeof(kKernelNames[0]) - 1;
+
+}  // namespace
+
+int32_t onnxbf_interface() { return kInterface; }
+
+const char* onnxbf_instruction_set_name(int32_t index) {
+  return onnxbf::instruction_set_name(index);
+}
+
+const char* onnxbf_kernel_name(int32_t index) {
+  return kKernelNames[std::clamp(index, 0, kKernelCount)];
+}
+
+const char* onnxbf_instruction_set() { return onnxbf::instruction_set(); }
+
+const char* onnxbf_round_kernel(const CastSpec* spec) {
+  return kKernelNames[onnxbf::round_kernel(*spec)];
+}
+
+const char* onnxbf_problem(const CastSpec* spec) { return onnxbf::problem(*spec); }
+
+const char* onnxbf_storage_problem(const CastSpec* spec) { return onnxbf::storage_problem(*spec); }
+
+const Kernels* onnxbf_find_kernels(const char* instruction_set) {
+  return onnxbf::find_kernels(instruction_set);
+}
+
+void onnxbf_quantize_dequantize(const Kernels* kernels, const CastSpec* spec, const RandomKey* key,
+                                const float* in, float* out, int64_t begin, int64_t end,
+                                int32_t threads) {
+  onnxbf::parallel(begin, end, threads, [=](int64_t from, int64_t to) {
+    onnxbf::quantize_dequantize(*kernels, *spec, *key, in + (from - begin), out + (from - begin),
+                                from, to, end - begin);
+  });
+}
+
+void onnxbf_quantize(const Kernels* kernels, const CastSpec* spec, const RandomKey* key,
+                     const float* in, void* codes, int64_t begin, int64_t end, int32_t threads) {
+  const int64_t size = onnxbf::code_size(*spec);
+  onnxbf::parallel(begin, end, threads, [=](int64_t from, int64_t to) {
+    onnxbf::quantize(*kernels, *spec, *key, in + (from - begin),
+                     static_cast<char*>(codes) + (from - begin) * size, from, to);
+  });
+}
+
+void onnxbf_dequantize(const Kernels* kernels, const CastSpec* spec, const void* codes, float* out,
+                       int64_t count, int32_t threads) {
+  const int64_t size = onnxbf::code_size(*spec);
+  onnxbf::parallel(0, count, threads, [=](int64_t from, int64_t to) {
+    onnxbf::dequantize(*kernels, *spec, static_cast<const char*>(codes) + from * size, out + from,
+                       to - from);
+  });
+}
+
+void onnxbf_random_words(const Kernels* kernels, const RandomKey* key, uint32_t* words,
+                         int64_t begin, int64_t end) {
+  kernels->random_words(*key, words, begin, end);
+}

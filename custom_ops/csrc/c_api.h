@@ -1,0 +1,54 @@
+// The kernels for callers of C: what custom_ops/library.py declares again in ctypes.
+#pragma once
+
+#include <cstdint>
+
+#include "instruction_sets.h"
+
+#define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
+
+// Grows by one whenever a declaration below changes: tells an old library from a new one.
+constexpr int32_t kInterface = 1;
+ONNXBF_EXPORT int32_t onnxbf_interface();
+
+// The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
+// beyond the last.
+ONNXBF_EXPORT const char* onnxbf_instruction_set_name(int32_t index);
+ONNXBF_EXPORT const char* onnxbf_kernel_name(int32_t index);
+
+// The instruction set in use; the name of the kernel that rounds as `spec` says.
+ONNXBF_EXPORT const char* onnxbf_instruction_set();
+ONNXBF_EXPORT const char* onnxbf_round_kernel(const onnxbf::CastSpec* spec);
+
+// Why `spec` is no cast, or cannot be stored; nullptr where all is well.
+ONNXBF_EXPORT const char* onnxbf_problem(const onnxbf::CastSpec* spec);
+ONNXBF_EXPORT const char* onnxbf_storage_problem(const onnxbf::CastSpec* spec);
+
+// The kernels of an instruction set; nullptr for one that this CPU lacks.
+ONNXBF_EXPORT const onnxbf::Kernels* onnxbf_find_kernels(const char* instruction_set);
+
+// See kernels.h. `threads`: how many to use at most.
+ONNXBF_EXPORT void onnxbf_quantize_dequantize(const onnxbf::Kernels* kernels,
+                                              const onnxbf::CastSpec* spec,
+                                              const onnxbf::RandomKey* key, const float* in,
+                                              float* out, int64_t begin, int64_t end,
+                                              int32_t threads);
+ONNXBF_EXPORT void onnxbf_quantize(const onnxbf::Kernels* kernels, const onnxbf::CastSpec* spec,
+                                   const onnxbf::RandomKey* key, const float* in, void* codes,
+                                   int64_t begin, int64_t end, int32_t threads);
+ONNXBF_EXPORT void onnxbf_dequantize(const onnxbf::Kernels* kernels, const onnxbf::CastSpec* spec,
+                                     const void* codes, float* out, int64_t count,
+                                     int32_t threads);
+
+// The random words of the elements [begin, end).
+ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,
+                                       const onnxbf::RandomKey* key, uint32_t* words,
+                                       int64_t begin, int64_t end);
+
+// The CPU's own conversions, as judges of the kernels: to bfloat16 (rounding is rne alone) and to
+// float16 (rne, rtz, rup, rdn). `count`: a multiple of 16. They return 0, doing nothing, where the
+// CPU lacks the instruction.
+ONNXBF_EXPORT int32_t onnxbf_cpu_bfloat16(const float* in, uint16_t* codes, int64_t count,
+                                          int32_t rounding);
+ONNXBF_EXPORT int32_t onnxbf_cpu_float16(const float* in, uint16_t* codes, int64_t count,
+                                         int32_t rounding);

@@ -1,0 +1,80 @@
+// Which instruction sets this CPU has, and which one is used.
+#include <cstdlib>
+#include <cstring>
+
+#include "instruction_sets.h"
+
+namespace onnxbf {
+
+namespace scalar {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace neon {
+extern const Kernels kernels;
+}
+
+namespace {
+
+struct InstructionSet {
+  const Kernels* kernels;
+  bool (*present)();
+};
+
+// Best last.
+const InstructionSet kInstructionSets[] = {
+    {&scalar::kernels, [] { return true; }},
+#if defined(ONNXBF_X86_KERNELS)
+    {&avx2::kernels, [] { return __builtin_cpu_supports("avx2") != 0; }},
+    {&avx512::kernels,
+     [] {
+       return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+              __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+     }},
+#elif defined(ONNXBF_NEON_KERNELS)
+    {&neon::kernels, [] { return true; }},
+#endif
+};
+
+const Kernels& choose() {
+  const char* wanted = std::getenv("ONNXBF_INSTRUCTION_SET");
+  if (wanted != nullptr && *wanted != '\0') {
+    const Kernels* found = find_kernels(wanted);
+    return found != nullptr ? *found : scalar::kernels;
+  }
+  const Kernels* best = &scalar::kernels;
+  for (const InstructionSet& set : kInstructionSets) {
+    if (set.present()) best = set.kernels;
+  }
+  return *best;
+}
+
+}  // namespace
+
+const Kernels* find_kernels(const char* name) {
+  for (const InstructionSet& set : kInstructionSets) {
+    if (std::strcmp(set.kernels->name, name) == 0 && set.present()) return set.kernels;
+  }
+  return nullptr;
+}
+
+const char* instruction_set_name(int32_t index) {
+  for (const InstructionSet& set : kInstructionSets) {
+    if (set.present() && index-- == 0) return set.kernels->name;
+  }
+  return nullptr;
+}
+
+const Kernels& chosen_kernels() {
+  static const Kernels& chosen = choose();
+  return chosen;
+}
+
+const char* instruction_set() { return chosen_kernels().name; }
+
+}  // namespace onnxbf

@@ -1,0 +1,54 @@
+// The kernels of each instruction set, as tables of functions.
+#pragma once
+
+#include <cstdint>
+
+#include "plan.h"
+
+namespace onnxbf {
+
+enum RoundKernel : int32_t {
+#define ONNXBF_ROUND(name, rounder) name,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+  kRoundKernels,
+};
+
+// Rounds the elements [begin, end); `past_cache`: write to memory without filling the cache.
+using RoundFunction = void (*)(const Plan& plan, const RandomKey& key, const float* in, float* out,
+                               int64_t begin, int64_t end, bool past_cache);
+using RandomFunction = void (*)(const RandomKey& key, uint32_t* words, int64_t begin, int64_t end);
+
+struct Kernels {
+  const char* name;
+  RoundFunction round[kRoundKernels];
+#define ONNXBF_ROUND(name, rounder)
+#define ONNXBF_CODES(suffix, type)                                                       \
+  void (*encode_##suffix)(const Plan& plan, const float* in, type* codes, int64_t count); \
+  void (*decode_##suffix)(const Plan& plan, const type* codes, float* out, int64_t count);
+#include "kernels.inc"
+  RandomFunction random_words;
+};
+
+// Which kernel rounds as `spec` says.
+RoundKernel round_kernel(const CastSpec& spec);
+
+// The table for an instruction set of this CPU; nullptr for any other name.
+const Kernels* find_kernels(const char* name);
+
+// The name of the index-th instruction set that this CPU has, best last; nullptr beyond the last.
+const char* instruction_set_name(int32_t index);
+
+// The table in use (see kernels.h, instruction_set).
+const Kernels& chosen_kernels();
+
+// quantize_dequantize and its companions of kernels.h on a given table.
+void quantize_dequantize(const Kernels& kernels, const CastSpec& spec, const RandomKey& key,
+                         const float* in, float* out, int64_t begin, int64_t end,
+                         int64_t tensor_size);
+void quantize(const Kernels& kernels, const CastSpec& spec, const RandomKey& key, const float* in,
+              void* codes, int64_t begin, int64_t end);
+void dequantize(const Kernels& kernels, const CastSpec& spec, const void* codes, float* out,
+                int64_t count);
+
+}  // namespace onnxbf

@@ -1,0 +1,89 @@
+// The loops around the lanes, and the table of all kernels of an instruction set.
+//
+// kernels_<set>.cc includes this file once, after what lanes-inl.h asks for. It is compiled with
+// flags that not every CPU understands: so nothing here may come from a template that another file
+// instantiates, too (no standard library), lest the linker keep this copy for all.
+#pragma once
+
+#include "codes-inl.h"
+#include "instruction_sets.h"
+#include "philox-inl.h"
+#include "rounding-inl.h"
+
+namespace onnxbf::ONNXBF_INSTRUCTION_SET {
+namespace {
+
+struct ToCache {
+  static void put(float* to, Word lanes) { store(to, lanes); }
+};
+
+struct PastCache {
+  static void put(float* to, Word lanes) { store_past_cache(to, lanes); }
+};
+
+// Rounds `count` elements. `random`: a word for each, read in stochastic modes alone.
+template <class Stores, class Rounder>
+inline void round_lanes(const Rounder& rounder, const float* in, float* out, int64_t count,
+                        const uint32_t* random) {
+  const auto words = [&](int64_t i) {
+    if constexpr (Rounder::kRandom) return load<Word>(random + i);
+    return Word{};
+  };
+  const auto body = [&](int64_t i) {
+    Stores::put(out + i, rounder(load<Word>(in + i), words(i)));
+  };
+  const auto tail = [&](int64_t i, int64_t rest) {
+    const size_t bytes = static_cast<size_t>(rest) * sizeof(float);
+    float padded[kLanes] = {};
+    uint32_t padded_random[kLanes] = {};
+    __builtin_memcpy(padded, in + i, bytes);
+    if constexpr (Rounder::kRandom) __builtin_memcpy(padded_random, random + i, bytes);
+    store(padded, rounder(load<Word>(padded), load<Word>(padded_random)));
+    __builtin_memcpy(out + i, padded, bytes);
+  };
+  for_lanes(count, body, tail);
+}
+
+template <class Stores, class Rounder>
+inline void round_range(const Rounder& rounder, const RandomKey& key, const float* in, float* out,
+                        int64_t begin, int64_t end) {
+  if constexpr (!Rounder::kRandom) {
+    round_lanes<Stores>(rounder, in, out, end - begin, nullptr);
+    return;
+  }
+  for_random(key, begin, end, [&](int64_t i, int64_t count, const uint32_t* random) {
+    round_lanes<Stores>(rounder, in + (i - begin), out + (i - begin), count, random);
+  });
+}
+
+template <class Rounder>
+void round(const Plan& plan, const RandomKey& key, const float* in, float* out, int64_t begin,
+           int64_t end, bool past_cache) {
+  const Rounder rounder(plan);
+  if (past_cache) {
+    round_range<PastCache>(rounder, key, in, out, begin, end);
+    finish_stores();
+  } else {
+    round_range<ToCache>(rounder, key, in, out, begin, end);
+  }
+}
+
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {
+#define ONNXBF_TEXT_(text) #text
+#define ONNXBF_TEXT(text) ONNXBF_TEXT_(text)
+    ONNXBF_TEXT(ONNXBF_INSTRUCTION_SET),
+    {
+#define ONNXBF_ROUND(name, rounder) round<rounder>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+    },
+#define ONNXBF_ROUND(name, rounder)
+#define ONNXBF_CODES(suffix, type) encode<type>, decode<type>,
+#include "kernels.inc"
+    random_words,
+};
+
+}  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

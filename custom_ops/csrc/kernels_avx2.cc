@@ -1,0 +1,31 @@
+// Eight lanes, AVX2.
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define ONNXBF_INSTRUCTION_SET avx2
+
+namespace onnxbf::avx2 {
+namespace {
+
+using Word = uint32_t __attribute__((vector_size(32)));
+using Wide = uint64_t __attribute__((vector_size(32)));
+constexpr int kChains = 8;
+
+inline Word smaller_of(Word a, Word b) { return (Word)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+inline Word larger_of(Word a, Word b) { return (Word)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+
+inline Wide multiply_low(Wide a, Wide b) { return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
+
+inline void store_past_cache(void* to, Word words) {
+  __m128i* parts = static_cast<__m128i*>(to);
+  _mm_stream_si128(parts, _mm256_castsi256_si128((__m256i)words));
+  _mm_stream_si128(parts + 1, _mm256_extracti128_si256((__m256i)words, 1));
+}
+
+inline void finish_stores() { _mm_sfence(); }
+
+}  // namespace
+}  // namespace onnxbf::avx2
+
+#include "kernels-inl.h"

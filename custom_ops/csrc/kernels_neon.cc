@@ -1,0 +1,29 @@
+// Four lanes, NEON.
+#include <arm_neon.h>
+
+#include <cstdint>
+
+#define ONNXBF_INSTRUCTION_SET neon
+
+namespace onnxbf::neon {
+namespace {
+
+using Word = uint32_t __attribute__((vector_size(16)));
+using Wide = uint64_t __attribute__((vector_size(16)));
+constexpr int kChains = 4;
+
+inline Word smaller_of(Word a, Word b) { return (Word)vminq_s32((int32x4_t)a, (int32x4_t)b); }
+inline Word larger_of(Word a, Word b) { return (Word)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
+
+inline Wide multiply_low(Wide a, Wide b) {
+  return (Wide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+}
+
+inline void store_past_cache(void* to, Word words) { __builtin_memcpy(to, &words, sizeof words); }
+
+inline void finish_stores() {}
+
+}  // namespace
+}  // namespace onnxbf::neon
+
+#include "kernels-inl.h"

@@ -1,0 +1,28 @@
+// One number at a time: what every CPU can do, and the one to read.
+#include <cstdint>
+
+#define ONNXBF_INSTRUCTION_SET scalar
+#define ONNXBF_ONE_LANE
+
+namespace onnxbf::scalar {
+namespace {
+
+using Word = uint32_t;
+using Wide = uint64_t;
+constexpr int kChains = 2;
+
+inline Word smaller_of(Word a, Word b) { return (int32_t)a < (int32_t)b ? a : b; }
+inline Word larger_of(Word a, Word b) { return (int32_t)a > (int32_t)b ? a : b; }
+
+inline Wide multiply_low(Wide a, Wide b) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(a)) * static_cast<uint32_t>(b);
+}
+
+inline void store_past_cache(void* to, Word word) { __builtin_memcpy(to, &word, sizeof word); }
+
+inline void finish_stores() {}
+
+}  // namespace
+}  // namespace onnxbf::scalar
+
+#include "kernels-inl.h"

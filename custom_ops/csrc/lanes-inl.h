@@ -1,0 +1,79 @@
+// What the loops need of an instruction set beyond the operators of its word type.
+//
+// Before this file, kernels_<set>.cc defines in its own namespace
+//   Word  lanes of uint32_t (GCC and clang vector extensions), or uint32_t itself,
+//   Wide  lanes of uint64_t, as many bytes, or uint64_t itself,
+//   smaller_of, larger_of        of two words, as signed numbers,
+//   multiply_low(Wide, Wide)     products of the lower halves of the lanes,
+//   store_past_cache(to, Word)   a store that does not fill the cache, `to` aligned to 16 bytes,
+//   finish_stores()              makes such stores visible before all that follow,
+//   kChains                      how many Philox chains it mixes best at a time.
+// Everything else is written once, for all of them: the operators and ?: of vectors and of plain
+// integers read the same.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "plan.h"
+
+#if defined(__clang__)
+#define ONNXBF_UNROLL _Pragma("unroll")
+#else
+#define ONNXBF_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace onnxbf::ONNXBF_INSTRUCTION_SET {
+namespace {
+
+constexpr int64_t kLanes = sizeof(Word) / sizeof(uint32_t);
+constexpr int64_t kWideLanes = sizeof(Wide) / sizeof(uint64_t);
+
+inline Word all(uint32_t value) { return Word{} + value; }
+
+template <class V>
+inline V load(const void* from) {
+  V lanes;
+  __builtin_memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+template <class V>
+inline void store(void* to, V lanes) {
+  __builtin_memcpy(to, &lanes, sizeof lanes);
+}
+
+// Comparisons take words as signed numbers: AVX2 has no others. Their result chooses lanes in
+// a ? b : c.
+#if defined(ONNXBF_ONE_LANE)
+template <class T>
+using Lanes = T;
+inline bool greater(Word a, Word b) { return (int32_t)a > (int32_t)b; }
+template <class To, class From>
+inline To convert(From from) {
+  return static_cast<To>(from);
+}
+inline Word bits_of(float number) { return load<Word>(&number); }
+using Int = int32_t;
+#else
+template <class T>
+using Lanes __attribute__((vector_size(kLanes * sizeof(T)))) = T;
+using Int = Lanes<int32_t>;
+inline Int greater(Word a, Word b) { return (Int)a > (Int)b; }
+template <class To, class From>
+inline To convert(From from) {
+  return __builtin_convertvector(from, To);
+}
+inline Word bits_of(Lanes<float> numbers) { return (Word)numbers; }
+#endif
+
+// Calls body(i) for whole vectors of [0, count), then tail(i, rest) for the rest, if any.
+template <class Body, class Tail>
+inline void for_lanes(int64_t count, const Body& body, const Tail& tail) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) body(i);
+  if (i < count) tail(i, count - i);
+}
+
+}  // namespace
+}  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

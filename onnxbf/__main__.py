@@ -1,0 +1,5 @@
+"""``python -m onnxbf``."""
+
+from onnxbf.cli.main import main
+
+main()
