@@ -49,19 +49,19 @@ clean:
 
 .venv/ready-$(VERSION): $(SOURCES) | .venv/made-$(VERSION)
 	.venv/$(PIP) --editable '.[training]'
-	touch $@
+	@touch $@
 
 .venv/tested-$(VERSION): $(SOURCES) | .venv/made-$(VERSION)
 	.venv/$(PIP) --editable '.[training,test]'
-	touch $@ .venv/ready-$(VERSION)
+	@touch $@ .venv/ready-$(VERSION)
 
 .venv-inference/tested-$(VERSION): $(SOURCES) | .venv-inference/made-$(VERSION)
 	.venv-inference/$(PIP) --editable '.[inference,test]'
-	touch $@
+	@touch $@
 
 %/made-$(VERSION): | python
 	$(PYTHON) -m venv --clear $*
-	touch $@
+	@touch $@
 
 python:
 	@test -n "$(VERSION)" || { echo "onnxbf needs Python 3.10, 3.11 or 3.12 with venv: install one \

@@ -31,6 +31,7 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext):
         target, build = Path(self.get_ext_fullpath(ext.name)).parent, Path(self.build_temp, "cmake")
+        shutil.rmtree(build, ignore_errors=True)  # of an earlier CMake or compiler, or moved
         self._cmake("-S", KERNELS, "-B", build, "-DCMAKE_BUILD_TYPE=Release")
         self._cmake("--build", build, "--parallel", "2")
         self._cmake("--install", build, "--prefix", target)
@@ -40,8 +41,8 @@ class BuildKernels(build_ext):
             subprocess.run(["cmake", *arguments], check=True)
         except (OSError, subprocess.CalledProcessError):
             raise ExecError(
-                "The kernels of onnxbf could not be built: that takes CMake 3.18, make and a C++17 "
-                "compiler (Debian and Ubuntu: apt-get install cmake make g++)."
+                "The kernels of onnxbf could not be built, see above: that takes CMake 3.18, make "
+                "and a C++17 compiler (Debian and Ubuntu: apt-get install cmake make g++)."
             ) from None
 
 

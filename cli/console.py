@@ -43,5 +43,6 @@ class Steps:
 def progress() -> Iterator[Steps]:
     """Show progress on a terminal while the block runs."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+    with bar if errors.is_terminal else contextlib.nullcontext():
         yield Steps(bar)

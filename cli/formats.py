@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from onnxbf.cli.console import console
 from onnxbf.cli.options import examples
-from onnxbf.formats import FORMATS, NumberFormat, Rounding, parse_format
+from onnxbf.formats import FORMATS, NumberFormat, Rounding, Specials, parse_format
 
-ROUNDINGS = {
-    Rounding.NEAREST_EVEN: "to nearest, ties to even",
-    Rounding.NEAREST_AWAY: "to nearest, ties away from zero",
-    Rounding.TOWARD_ZERO: "toward zero (truncation)",
-    Rounding.UP: "up",
-    Rounding.DOWN: "down",
-    Rounding.TO_ODD: "to odd",
-    Rounding.STOCHASTIC: "stochastic",
+ROUNDINGS = {  # of two neighbours, the number becomes ...
+    Rounding.NEAREST_EVEN: "the nearer; of two equally near, the one with an even mantissa",
+    Rounding.NEAREST_AWAY: "the nearer; of two equally near, the one farther from zero",
+    Rounding.TOWARD_ZERO: "the one nearer to zero (truncation)",
+    Rounding.UP: "the larger",
+    Rounding.DOWN: "the smaller",
+    Rounding.TO_ODD: "the one with an odd mantissa",
+    Rounding.STOCHASTIC: "either, the nearer the likelier (stochastic)",
+}
+SPECIALS = {
+    Specials.IEEE: "infinity, NaN",
+    Specials.NAN: "NaN",
+    Specials.NONE: "none",
 }
 
 
@@ -30,47 +37,63 @@ ROUNDINGS = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """Show the limits of number formats: of those called NAMES (any eXmY, too), or of all."""
-    chosen = [parse_format(name) for name in names] or list(FORMATS.values())
+    formats = [parse_format(name) for name in names] or list(FORMATS.values())
     if as_json:
-        console.print_json(json.dumps([_limits(fmt) for fmt in chosen]))
+        click.echo(json.dumps(_as_dict(formats), indent=2))
         return
-    _print(chosen)
+    _print(formats)
 
 
-def _limits(fmt: NumberFormat) -> dict[str, Any]:
+def _as_dict(formats: Sequence[NumberFormat]) -> dict[str, Any]:
     return {
-        "name": fmt.name,
-        "bits": fmt.bits,
-        "exponent_bits": fmt.exponent_bits,
-        "mantissa_bits": fmt.mantissa_bits,
-        "max": fmt.max,
-        "smallest_normal": fmt.smallest_normal,
-        "smallest_subnormal": fmt.smallest_subnormal,
-        "unit_roundoff": fmt.unit_roundoff,
-        "specials": fmt.specials.value,
-        "onnx_type": fmt.onnx_type,
+        "formats": [
+            {
+                "name": fmt.name,
+                "bits": fmt.bits,
+                "exponent_bits": fmt.exponent_bits,
+                "mantissa_bits": fmt.mantissa_bits,
+                "max": fmt.max,
+                "smallest_normal": fmt.smallest_normal,
+                "smallest_subnormal": fmt.smallest_subnormal,
+                "unit_roundoff": fmt.unit_roundoff,
+                "specials": fmt.specials.value,
+                "onnx_type": fmt.onnx_type,
+            }
+            for fmt in formats
+        ],
+        "roundings": {rounding.value: text for rounding, text in ROUNDINGS.items()},
     }
 
 
-def _print(formats: list[NumberFormat]) -> None:
+def _print(formats: Sequence[NumberFormat]) -> None:
     from rich.table import Table
 
-    table = Table("format", "bits", "s/e/m", box=None)
-    for title in ("max", "smallest normal", "smallest subnormal", "unit roundoff"):
+    table = Table("format", box=None, pad_edge=False)
+    for title in ("bits", "exponent", "mantissa", "largest", "normal", "subnormal", "roundoff"):
         table.add_column(title, justify="right")
-    table.add_column("infinity, NaN")
-    table.add_column("ONNX type")
+    table.add_column("specials")
     for fmt in formats:
-        limits = (fmt.max, fmt.smallest_normal, fmt.smallest_subnormal, fmt.unit_roundoff)
         table.add_row(
             fmt.name,
-            str(fmt.bits),
-            f"1/{fmt.exponent_bits}/{fmt.mantissa_bits}",
-            *(f"{number:.5g}" for number in limits),
-            {"ieee": "both", "nan": "NaN", "none": "neither"}[fmt.specials.value],
-            fmt.onnx_type or "",
+            *(str(bits) for bits in (fmt.bits, fmt.exponent_bits, fmt.mantissa_bits)),
+            f"{fmt.max:.6g}",
+            *map(_power, (fmt.smallest_normal, fmt.smallest_subnormal, fmt.unit_roundoff)),
+            SPECIALS[fmt.specials],
         )
     console.print(table)
-    shown = ", ".join(f"{rounding} {text}" for rounding, text in ROUNDINGS.items())
-    console.print(f"\nRoundings: {shown}.", highlight=False)
-    console.print("Written together: bf16:rne, e4m3fn:rne{overflow=saturate}, bf16:sr{bits=8}.")
+    titles = ("rounding", "of two neighbours, a number becomes")
+    roundings = Table(*titles, box=None, pad_edge=False)
+    for rounding, text in ROUNDINGS.items():
+        roundings.add_row(rounding.value, text)
+    console.print()
+    console.print(roundings)
+    console.print(
+        "\nA cast is a format and a rounding: bf16, fp16:rtz, e4m3fn:rne{overflow=saturate}, "
+        "bf16:sr{bits=8}.\nAny eXmY with 2 to 8 exponent and 1 to 23 mantissa bits is a format.",
+        highlight=False,
+    )
+
+
+def _power(number: float) -> str:
+    """A power of two, written as one."""
+    return f"2^{round(math.log2(number))}"

@@ -7,7 +7,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops import library
+from onnxbf.custom_ops.kernels import kernels
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import Cast, parse_cast
 
@@ -25,8 +26,8 @@ def quantize(
 ) -> NDArray[np.float32]:
     """Round every element into a number format; the result is float32 again.
 
-        >>> quantize(np.float32([1.01, 3.14159, 1e39]), "bf16")
-        array([1.0078125, 3.140625 ,       inf], dtype=float32)
+        >>> quantize(np.float32([1.01, 3.14159, -0.1]), "bf16")
+        array([ 1.0078125 ,  3.140625  , -0.10009766], dtype=float32)
 
     Stochastic rounding gives the same bits for the same ``seed``, ``node``, ``step`` and index of
     an element, whatever the number of threads or the CPU.
@@ -54,7 +55,7 @@ def quantize(
     result = np.empty(array.shape, np.float32) if out is None else out
     _check_result(result, array)
     source = array if _usable_in_place(array, result) else _copied(array, result)
-    library.kernels().quantize_dequantize(
+    kernels().quantize_dequantize(
         source,
         result,
         parse_cast(cast) if isinstance(cast, str) else cast,
@@ -95,11 +96,11 @@ def _copied(array: NDArray[np.float32], result: NDArray[np.float32]) -> NDArray[
     return result
 
 
-def _random_key(seed: int, node: int, step: int) -> library.RandomKey:
+def _random_key(seed: int, node: int, step: int) -> RandomKey:
     _check_range("seed", seed, 64)
     _check_range("node", node, 32)
     _check_range("step", step, 32)
-    return library.RandomKey(seed, node, step)
+    return RandomKey(seed, node, step)
 
 
 def _check_range(name: str, value: int, bits: int, *, least: int = 0) -> None:

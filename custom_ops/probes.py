@@ -16,17 +16,18 @@ _INFINITY = np.uint32(0x7F800000)
 
 def upper_halves(*lower_halves: int) -> NDArray[np.float32]:
     """Every pattern in the upper 16 bits, with each of ``lower_halves`` below it."""
-    upper = np.arange(2**16, dtype=np.uint32) << np.uint32(16)
-    patterns = upper[:, None] | np.array(lower_halves, np.uint32)
-    return patterns.ravel().view(np.float32)
+    upper = np.arange(0, 2**32, 2**16, dtype=np.uint32)
+    patterns = upper[:, None] | np.array(lower_halves, np.uint32)[None]
+    return _floats(patterns.ravel())
 
 
 def specials() -> NDArray[np.float32]:
     """Zeros, infinities, subnormal float32 numbers, and NaNs with all kinds of payload."""
     payloads = [1, 0xFFFF, 0x10000, 0x3FFFFF, 0x400000, 0x400001, 0x5A5A5A, 0x7FFFFF]
     nans = _INFINITY | np.array(payloads, np.uint32)
-    rest = np.array([0, 1, 2, 0x7FFF, 0x8000, 0x8001, 0x7FFFFF, 0x800000, 0x7F7FFFFF], np.uint32)
-    return _both_signs(np.concatenate([nans, rest, _INFINITY[None]]))
+    tiny = np.array([0, 1, 2, 0x7FFF, 0x8000, 0x8001, 0x7FFFFF, 0x800000], np.uint32)
+    large = np.array([0x7F7FFFFF, _INFINITY], np.uint32)
+    return _both_signs(np.concatenate([nans, tiny, large]))
 
 
 @functools.cache
@@ -60,4 +61,10 @@ def _magnitudes(fmt: NumberFormat) -> NDArray[np.float32]:
 
 
 def _both_signs(patterns: NDArray[np.uint32]) -> NDArray[np.float32]:
-    return np.concatenate([patterns, patterns | _SIGN]).view(np.float32)
+    return _floats(np.concatenate([patterns, patterns | _SIGN]))
+
+
+def _floats(patterns: NDArray[np.uint32]) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = patterns.view(np.float32)
+    values.flags.writeable = False  # boundaries are worked out once for all callers
+    return values

@@ -16,7 +16,8 @@ from functools import partial
 import numpy as np
 
 from onnxbf.custom_ops import library, probes, sweeps
-from onnxbf.custom_ops.library import Kernels, RandomKey
+from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
 from onnxbf.custom_ops.tally import Tally
 from onnxbf.encoding import code_type, decode, encode
@@ -71,10 +72,10 @@ def run_checks(*, quick: bool = False, threads: int | None = None) -> Iterator[C
         KernelError: the kernel library is missing or unusable.
     """
     threads = threads or all_threads()
-    kernels = [library.kernels(name) for name in library.instruction_sets()]
+    sets = [kernels(name) for name in library.instruction_sets()]
     checks = [
-        *_kernel_checks(kernels, threads, quick),
-        *_sweep_checks(kernels, threads, quick),
+        *_kernel_checks(sets, threads, quick),
+        *_sweep_checks(sets, threads, quick),
     ]
     for name, check, detail in checks:
         start = time.perf_counter()
@@ -86,33 +87,33 @@ def run_checks(*, quick: bool = False, threads: int | None = None) -> Iterator[C
 _Plan = tuple[str, Callable[[], Tally], str]  # name, check, detail of a check that passes
 
 
-def _kernel_checks(kernels: Sequence[Kernels], threads: int, quick: bool) -> Iterator[_Plan]:
+def _kernel_checks(sets: Sequence[Kernels], threads: int, quick: bool) -> Iterator[_Plan]:
     """One for each line of csrc/kernels.inc, on all instruction sets."""
-    where = ", ".join(each.name for each in kernels)
+    where = ", ".join(each.name for each in sets)
     for name in library.kernel_names():
         kind, _, width = name.partition("_")
         if kind == "round":
-            casts = [cast for cast in all_casts() if library.round_kernel(cast) == name]
-            yield name, partial(_rounding, casts, kernels, threads, quick), where
+            casts = [cast for cast in all_casts() if round_kernel(cast) == name]
+            yield name, partial(_rounding, casts, sets, threads, quick), where
         elif kind == "random":
-            yield name, partial(_random, kernels), where
+            yield name, partial(_random, sets), where
         else:
             formats = [fmt for fmt in stored_formats() if code_type(fmt) == _CODE_TYPES[width]]
-            yield name, partial(_CODE_CHECKS[kind], formats, kernels), where
+            yield name, partial(_CODE_CHECKS[kind], formats, sets), where
 
 
-def _sweep_checks(kernels: Sequence[Kernels], threads: int, quick: bool) -> Iterator[_Plan]:
+def _sweep_checks(sets: Sequence[Kernels], threads: int, quick: bool) -> Iterator[_Plan]:
     """Those over all 2^32 patterns; ``quick``: over one block of 64."""
     rows = range(0, 2**16, sweeps.ROWS * (64 if quick else 1))
-    where = ", ".join(each.name for each in kernels)
+    where = ", ".join(each.name for each in sets)
     amount = "a 64th of all 2^32 patterns" if quick else "all 2^32 patterns"
     cast = Cast(BFLOAT16)
-    check = partial(sweeps.against_oracle, cast, kernels, rows, threads)
+    check = partial(sweeps.against_oracle, cast, sets, rows, threads)
     yield f"{cast}, {amount}", check, where
     for cast, instruction in CPU_INSTRUCTIONS.items():
-        check = partial(sweeps.against_cpu, cast, kernels[-1:], rows, threads)
-        present = library.cpu_codes(np.zeros(16, np.float32), cast.format, cast.rounding)
-        detail = kernels[-1].name if present is not None else "this CPU has no such instruction"
+        check = partial(sweeps.against_cpu, cast, sets[-1:], rows, threads)
+        present = cpu_codes(np.zeros(16, np.float32), cast.format, cast.rounding)
+        detail = sets[-1].name if present is not None else "this CPU has no such instruction"
         yield f"{cast} against {instruction}, {amount}", check, detail
 
 
@@ -135,9 +136,7 @@ def stored_formats() -> list[NumberFormat]:
     return [fmt for fmt in all_formats() if fmt.bits <= 16 and fmt.specials is not Specials.NONE]
 
 
-def _rounding(
-    casts: Sequence[Cast], kernels: Sequence[Kernels], threads: int, quick: bool
-) -> Tally:
+def _rounding(casts: Sequence[Cast], sets: Sequence[Kernels], threads: int, quick: bool) -> Tally:
     lower_halves = (0x8000,) if quick else (0, 1, 0x7FFF, 0x8000, 0xFFFF)
     patterns = np.concatenate([probes.specials(), probes.upper_halves(*lower_halves)])
 
@@ -147,7 +146,7 @@ def _rounding(
         values = np.concatenate([patterns, near])
         wanted = round_array(values, cast, random_words(values.size, **_KEY))
         tally, rounded = Tally(), np.empty_like(values)
-        for each in kernels:
+        for each in sets:
             each.quantize_dequantize(values, rounded, cast, RandomKey(**_KEY))
             tally.compare(f"{cast} on {each.name}", values, rounded, wanted)
         return tally
@@ -156,18 +155,18 @@ def _rounding(
         return Tally().include(pool.map(check, casts))
 
 
-def _encoding(formats: Sequence[NumberFormat], kernels: Sequence[Kernels]) -> Tally:
+def _encoding(formats: Sequence[NumberFormat], sets: Sequence[Kernels]) -> Tally:
     tally, key = Tally(), RandomKey()
     for fmt in formats:
         values = np.concatenate([probes.specials(), probes.boundaries(fmt)])
         wanted = encode(round_array(values, Cast(fmt)), fmt)
-        for each in kernels:
+        for each in sets:
             codes = each.quantize(values, Cast(fmt), key)
             tally.compare(f"{fmt} on {each.name}", values, codes, wanted)
     return tally
 
 
-def _decoding(formats: Sequence[NumberFormat], kernels: Sequence[Kernels]) -> Tally:
+def _decoding(formats: Sequence[NumberFormat], sets: Sequence[Kernels]) -> Tally:
     """NaNs keep what their codes hold of them: so they are compared with where they came from."""
     tally, key = Tally(), RandomKey()
     for fmt in formats:
@@ -175,7 +174,7 @@ def _decoding(formats: Sequence[NumberFormat], kernels: Sequence[Kernels]) -> Ta
         numbers = decode(codes, fmt)
         nans = probes.specials()
         nans = round_array(nans[np.isnan(nans)], Cast(fmt))
-        for each in kernels:
+        for each in sets:
             got = each.dequantize(codes, fmt)
             got[np.isnan(numbers) & np.isnan(got)] = np.nan
             wanted = np.where(np.isnan(numbers), np.float32(np.nan), numbers)
@@ -186,13 +185,13 @@ def _decoding(formats: Sequence[NumberFormat], kernels: Sequence[Kernels]) -> Ta
     return tally
 
 
-def _random(kernels: Sequence[Kernels]) -> Tally:
+def _random(sets: Sequence[Kernels]) -> Tally:
     """At the first elements, across a carry into the second word of the counter, and far out."""
     tally, count = Tally(), 1000
     for begin in (0, 1, 63, 2**34 - 500, 2**62 + 77):
         elements = np.arange(begin, begin + count, dtype=np.uint64)
         wanted = random_words(count, **_KEY, offset=begin)
-        for each in kernels:
+        for each in sets:
             words = each.random_words(count, RandomKey(**_KEY), begin=begin)
             tally.compare(f"element on {each.name}", elements, words, wanted)
     return tally

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxbf.difference import TensorDifference, difference
 from onnxbf.errors import ModelError
 from onnxbf.files import load_model
+from onnxbf.protos import to_proto
 from onnxbf.sample_inputs import Arrays, load_inputs, required_inputs, sample_inputs
 from onnxbf.session import make_session, run
 from onnxbf.tolerance import Bounds
@@ -191,9 +192,25 @@ def _run(
 ) -> Arrays:
     """Outputs of a model, and the inner tensors called ``shared``."""
     if not shared and not isinstance(source, ir.Model):
-        return run(make_session(source, threads=threads), feeds)
-    proto = ir.to_proto(model)
+        return _tensors(run(make_session(source, threads=threads), feeds))
+    proto = to_proto(model)
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shared)
     folder = None if isinstance(source, ir.Model) else Path(source).parent
     session = make_session(proto.SerializeToString(), folder=folder, threads=threads)
-    return run(session, feeds)
+    return _tensors(run(session, feeds))
+
+
+def _tensors(outputs: Mapping[str, Any]) -> Arrays:
+    return {name: as_tensor(value) for name, value in outputs.items()}
+
+
+def as_tensor(value: Any) -> NDArray[np.generic]:
+    """An output as one tensor: sequences are strung together, maps give values in order of keys."""
+    if isinstance(value, dict):
+        return np.array([value[key] for key in sorted(value)])
+    if not isinstance(value, list):
+        return np.asarray(value)
+    parts = [as_tensor(part) for part in value]
+    if len({part.shape for part in parts}) == 1:
+        return np.stack(parts)
+    return np.concatenate([part.ravel() for part in parts]) if parts else np.zeros(0)

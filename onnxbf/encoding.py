@@ -14,7 +14,10 @@ def code_type(fmt: NumberFormat) -> type[np.unsignedinteger]:
 
 
 def decode(codes: NDArray[np.unsignedinteger], fmt: NumberFormat) -> NDArray[np.float32]:
-    """The numbers that ``codes`` (right-aligned, any unsigned type) stand for."""
+    """The numbers that ``codes`` (right-aligned, any unsigned type) stand for.
+
+    NaNs keep their sign and, for IEEE formats, their payload, and are quiet.
+    """
     codes = np.asarray(codes).astype(np.uint32)
     mantissa = codes & np.uint32(2**fmt.mantissa_bits - 1)
     exponent = codes >> np.uint32(fmt.mantissa_bits) & np.uint32(2**fmt.exponent_bits - 1)
@@ -27,8 +30,11 @@ def decode(codes: NDArray[np.unsignedinteger], fmt: NumberFormat) -> NDArray[np.
         magnitude = np.where(top, np.where(mantissa == 0, np.inf, np.nan), magnitude)
     if fmt.specials is Specials.NAN:
         magnitude = np.where(top & (mantissa == 2**fmt.mantissa_bits - 1), np.nan, magnitude)
-    numbers: NDArray[np.float32] = np.where(negative, -magnitude, magnitude).astype(np.float32)
-    return numbers
+    numbers = np.where(negative, -magnitude, magnitude).astype(np.float32)
+    kept = np.isnan(numbers) & (fmt.specials is Specials.IEEE)
+    payload = np.where(kept, mantissa << np.uint32(23 - fmt.mantissa_bits), np.uint32(0))
+    result: NDArray[np.float32] = (numbers.view(np.uint32) | payload).view(np.float32)
+    return result
 
 
 def encode(values: NDArray[np.float32], fmt: NumberFormat) -> NDArray[np.unsignedinteger]:

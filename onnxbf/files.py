@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from onnxbf.errors import ModelError, UnsupportedError
 from onnxbf.graph import all_graphs
+from onnxbf.protos import from_proto, keeps_types, restore_types
 
 Progress = Callable[[int, int], None]  # weights written so far, weights in all
 
@@ -38,7 +39,7 @@ def load_model(path: str | Path) -> ir.Model:
         ) from None
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{str(path)!r} is not an ONNX model: it holds no graph.")
-    model = ir.from_proto(proto)
+    model = from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     _check_external(model, path)
     _check(path, str(path))
@@ -117,6 +118,15 @@ def save_model(
     _check_references(model, path.parent, keep_weights)
     with _replacing(path) as temporary:
         _write(model, temporary, path, progress)
+        if keeps_types(model):
+            _restore_types(temporary)
+
+
+def _restore_types(path: Path) -> None:
+    """What onnx_ir writes lacks the types that it does not know."""
+    proto = onnx.load(path, load_external_data=False, format="protobuf")
+    restore_types(proto)
+    onnx.save(proto, path, format="protobuf")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -58,8 +58,14 @@ def is_gradient(value: ir.Value) -> bool:
 def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """Every graph that holds nodes: the main graph, functions' bodies, and their subgraphs."""
     for top in top_graphs(model):
-        yield top
-        yield from top.subgraphs()
+        yield from _with_subgraphs(top)
+
+
+def _with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    yield graph
+    for node in graph:
+        for inner in subgraphs_of(node):
+            yield from _with_subgraphs(inner)
 
 
 def top_graphs(model: ir.Model) -> Iterator[ir.Graph]:
@@ -71,6 +77,8 @@ def top_graphs(model: ir.Model) -> Iterator[ir.Graph]:
 
 def subgraphs_of(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs that a node (If, Loop, Scan ...) holds in its attributes."""
+    if not node.attributes:  # most nodes: this is called for all of them, by every pass
+        return
     for attribute in node.attributes.values():
         if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
             yield attribute.as_graph()

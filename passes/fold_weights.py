@@ -5,13 +5,15 @@ For inference only: a weight that is trained must stay as it is, with its roundi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.library import RandomKey, kernels
+from onnxbf.custom_ops.kernels import kernels
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads, quantize
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
@@ -45,7 +47,13 @@ class FoldWeights(GraphPass):
                 "e4m3fn or e5m2."
             )
         names = Names(model)
-        folded = [node for graph in all_graphs(model) for node in graph if self.fold(node, names)]
+        bodies = {function.graph for function in model.functions.values()}
+        folded = [
+            node
+            for graph in all_graphs(model)
+            for node in graph
+            if self.fold(node, names, _constant_node if graph in bodies else _initializer)
+        ]
         removed = {node.name for node in folded}
         stored = sum(1 for node in folded if node.outputs[0].meta.get("stored"))
         if folded:
@@ -61,7 +69,7 @@ class FoldWeights(GraphPass):
         ]
         return ir.passes.PassResult(model, modified=bool(folded))
 
-    def fold(self, node: ir.Node, names: Names) -> bool:
+    def fold(self, node: ir.Node, names: Names, hold: _Hold) -> bool:
         cast = node_cast(node)
         source = node.inputs[0] if cast is not None else None
         tensor = None if source is None or source.is_graph_input() else constant_of(source)
@@ -71,9 +79,8 @@ class FoldWeights(GraphPass):
         if result.is_graph_output() or graph is None or source.graph is not graph:
             return False
         keep_small = self.store is not FLOAT32 and cast.format == self.store
-        weight = _new_weight(tensor, node, cast, self.store if keep_small else None)
-        weight.name = names.fresh(f"{source.name}_{cast.format}_stored")
-        graph.register_initializer(weight)
+        rounded = _rounded(tensor, node, cast, self.store if keep_small else None)
+        weight = hold(rounded, names.fresh(f"{source.name}_{cast.format}_stored"), node)
         if keep_small:
             weight = _dequantized(weight, node, names)
         result.meta["stored"] = keep_small
@@ -92,9 +99,10 @@ def _drop(constant: ir.Value, graph: ir.Graph) -> None:
         graph.remove(producer)
 
 
-def _new_weight(
+def _rounded(
     tensor: ir.TensorProtocol, node: ir.Node, cast: Cast, stored: NumberFormat | None
-) -> ir.Value:
+) -> ir.TensorProtocol:
+    """The weight under the cast of ``node``, worked out when it is written."""
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     seed, number = int(attributes.get("seed", 0)), int(attributes.get("node", 0))
     dtype = ir.DataType.FLOAT if stored is None else ir.DataType[str(stored.onnx_type)]
@@ -112,8 +120,30 @@ def _new_weight(
             tensor.release()  # or every part of the file that was read would stay mapped
         return result
 
-    lazy = ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
-    return ir.Value(type=ir.TensorType(dtype), shape=lazy.shape, const_value=lazy)
+    return ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
+
+
+_Hold = Callable[[ir.TensorProtocol, str, ir.Node], ir.Value]
+
+
+def _initializer(tensor: ir.TensorProtocol, name: str, before: ir.Node) -> ir.Value:
+    kind = ir.TensorType(tensor.dtype)
+    shape = ir.Shape(tensor.shape.numpy())
+    value = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+    assert before.graph is not None
+    before.graph.register_initializer(value)
+    return value
+
+
+def _constant_node(tensor: ir.TensorProtocol, name: str, before: ir.Node) -> ir.Value:
+    """The body of a function holds no initializers."""
+    node = ir.node("Constant", [], {"value": tensor}, name=f"{name}_constant")
+    value = node.outputs[0]
+    value.name, value.type = name, ir.TensorType(tensor.dtype)
+    value.shape = ir.Shape(tensor.shape.numpy())
+    assert before.graph is not None
+    before.graph.insert_before(before, node)
+    return value
 
 
 def _dequantized(weight: ir.Value, before: ir.Node, names: Names) -> ir.Value:

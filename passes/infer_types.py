@@ -8,12 +8,14 @@ where full shape inference takes many. Types that the file states are believed.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import onnx
 import onnx_ir as ir
 
-from onnxbf.graph import subgraphs_of
+from onnxbf.graph import all_graphs, subgraphs_of
 from onnxbf.operators import find_operator
 from onnxbf.passes.base import GraphPass
 
@@ -44,11 +46,41 @@ _SCALAR_ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class InferTypes(GraphPass):
-    """Fill in element types. A function called with different types keeps those values untyped."""
+    """Fill in element types. A function called with different types keeps those values untyped.
+
+    Attributes:
+        stated: the values of which the file states a type without a shape; see ForgetTypes.
+    """
+
+    stated: set[ir.Value] = field(default_factory=set)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        self.stated.update(_without_shape(model))
         _Walk(model, set(), {}).graph(model.graph, model.opset_imports)
         return ir.passes.PassResult(model, modified=True)
+
+
+@dataclass(frozen=True)
+class ForgetTypes(GraphPass):
+    """Take back types without shapes, but for those of ``stated``, before a model is saved.
+
+    ONNX Runtime believes a stated type to the point that it no longer infers the shape, which some
+    operators (Scan) then miss.
+    """
+
+    stated: set[ir.Value]
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        inferred = [value for value in _without_shape(model) if value not in self.stated]
+        for value in inferred:
+            value.type = None
+        return ir.passes.PassResult(model, modified=bool(inferred))
+
+
+def _without_shape(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in all_graphs(model):
+        values = itertools.chain(graph.inputs, *(node.outputs for node in graph))
+        yield from (value for value in values if value.type is not None and value.shape is None)
 
 
 @dataclass(frozen=True)

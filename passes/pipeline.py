@@ -13,14 +13,18 @@ from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.files import check_proto, load_model
 from onnxbf.formats import NumberFormat, parse_format
 from onnxbf.graph import RECIPE_KEY, all_graphs, collection_paused
+from onnxbf.passes.base import GraphPass
 from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.choose import EVERYTHING, Selection
 from onnxbf.passes.eliminate_redundant import EliminateRedundant
 from onnxbf.passes.fold_weights import FoldWeights
-from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.infer_shapes import InferShapes
+from onnxbf.passes.infer_types import ForgetTypes, InferTypes
 from onnxbf.passes.insert_quantize import InsertQuantize
 from onnxbf.passes.lower_portable import LowerPortable
 from onnxbf.passes.saturate_constants import SaturateConstants
+from onnxbf.passes.type_functions import TypeFunctions
+from onnxbf.protos import from_proto, to_proto
 from onnxbf.recipe import Recipe, check_op_type, compile_pattern, load_recipe
 from onnxbf.report import Report
 
@@ -39,17 +43,19 @@ def rewrite(
     if earlier is not None:
         return Report(earlier, already_converted=True)
     report = Report(recipe.name)
-    passes = [
+    types = InferTypes(report)
+    passes: list[GraphPass] = [
         Canonicalize(report),
-        InferTypes(report),
+        *([InferShapes(report)] if recipe.casts else []),
+        types,
         SaturateConstants(report, recipe),
         InsertQuantize(report, recipe, selection, seed),
         EliminateRedundant(report),
     ]
     if store_weights is not None:
         passes.append(FoldWeights(report, store_weights))
-    if portable:
-        passes.append(LowerPortable(report))
+    passes.append(LowerPortable(report) if portable else TypeFunctions(report))
+    passes.append(ForgetTypes(report, types.stated))
     for graph_pass in passes:
         graph_pass(model)
     if report.changes or store_weights is not None:
@@ -157,7 +163,7 @@ def convert(
         report = rewrite(
             work, chosen, selection=selection, portable=portable, store_weights=store, seed=seed
         )
-        return (work if isinstance(model, ir.Model) else ir.to_proto(work)), report
+        return (work if isinstance(model, ir.Model) else to_proto(work)), report
 
 
 def _as_ir(model: str | Path | onnx.ModelProto | ir.Model) -> ir.Model:
@@ -165,5 +171,5 @@ def _as_ir(model: str | Path | onnx.ModelProto | ir.Model) -> ir.Model:
         return model.clone()
     if isinstance(model, onnx.ModelProto):
         check_proto(model)
-        return ir.from_proto(model)
+        return from_proto(model)
     return load_model(model)

@@ -78,7 +78,7 @@ def jax_attention() -> Exported:
 
 
 def jax_control_flow() -> Exported:
-    """A recurrence by lax.scan, a loop that its data ends, and a condition."""
+    """A recurrence by lax.scan and a loop that its data ends, both Loop, and a condition, If."""
     (enter, enter_bias), (step, step_bias), (head, head_bias) = (
         dense(6, 16),
         dense(16, 16),

@@ -23,10 +23,9 @@ OPSET = 18
 
 
 def seed(value: int) -> None:
-    """Seeds all generators, and starts again the counters that names are made with."""
+    """Seeds all generators, and starts again to count layers, as their names do."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(value)
-    tf2onnx.utils.INTERNAL_NAME = 1
 
 
 def export(network: keras.Model, sample: np.ndarray, opset: int = OPSET) -> Exported:
@@ -86,7 +85,7 @@ def keras_lstm() -> Exported:
 
 
 def keras_gru() -> Exported:
-    """Not recognized as a GRU node: a Loop over the steps, with the weights outside it."""
+    """Not recognized as a GRU node: a Loop over the steps, with the weights as its state."""
     series = layers.Input((9, 6), name="series")
     steps = layers.GRU(16, return_sequences=True)(series)
     return export(keras.Model(series, layers.Dense(2)(steps)), normal(2, 9, 6))

@@ -159,7 +159,7 @@ def sklearn_kmeans() -> Exported:
     estimator = KMeans(5, n_init=1).fit(rows)
     model = convert(estimator, {"features": FloatTensorType([None, FEATURES])})
     samples = features(6)
-    outputs = (estimator.predict(samples), estimator.transform(samples))
+    outputs = (estimator.predict(samples).astype(np.int64), estimator.transform(samples))
     return exported(model, {"features": samples}, outputs)
 
 

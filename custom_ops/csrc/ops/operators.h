@@ -1,0 +1,16 @@
+// The operators of domain ai.onnxbf. What each computes stands in custom_ops/registry.py.
+#pragma once
+
+#include <array>
+
+#include "ort_abi.h"
+
+namespace onnxbf {
+
+const ort::CustomOp* quantize_dequantize_operator(const ort::Api& api);
+const ort::CustomOp* quantize_operator(const ort::Api& api);
+
+// One for each type of input: operators of one name may differ in their types.
+std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);
+
+}  // namespace onnxbf

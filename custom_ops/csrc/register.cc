@@ -1,0 +1,46 @@
+// What ONNX Runtime calls when a session's options name this library.
+#include <memory>
+#include <string>
+
+#include "ops/custom_op.h"
+#include "ops/operators.h"
+
+namespace onnxbf {
+namespace {
+
+constexpr const char* kDomain = "ai.onnxbf";
+
+using Domain = std::unique_ptr<ort::CustomOpDomain, void (*)(ort::CustomOpDomain*)>;
+
+Domain make_domain(const ort::Api& api) {
+  ort::CustomOpDomain* created = nullptr;
+  ort::check(api, api.CreateCustomOpDomain(kDomain, &created));
+  Domain domain(created, api.ReleaseCustomOpDomain);
+  const auto add = [&](const ort::CustomOp* op) {
+    ort::check(api, api.CustomOpDomain_Add(created, op));
+  };
+  add(quantize_dequantize_operator(api));
+  add(quantize_operator(api));
+  for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
+  return domain;
+}
+
+}  // namespace
+}  // namespace onnxbf
+
+extern "C" __attribute__((visibility("default"))) onnxbf::ort::Status* RegisterCustomOps(
+    onnxbf::ort::SessionOptions* options, const onnxbf::ort::ApiBase* base) {
+  using namespace onnxbf;
+  const ort::Api* api = base->GetApi(ort::kApiVersion);
+  if (api == nullptr) {
+    const std::string release = base->GetVersionString();
+    return base->GetApi(1)->CreateStatus(
+        ort::kFail, ("onnxbf needs ONNX Runtime 1.18 or newer; this is " + release + ".").c_str());
+  }
+  return ort::guarded(*api, [&] {
+    // Sessions keep pointers into the domain, so it lives as long as the library: until ONNX
+    // Runtime, having destroyed the last of them, unloads it.
+    static const Domain domain = make_domain(*api);
+    ort::check(*api, api->AddCustomOpDomain(options, domain.get()));
+  });
+}

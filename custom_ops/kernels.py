@@ -1,0 +1,159 @@
+"""The kernels, one object for each instruction set: ctypes behind, NumPy arrays in front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxbf.custom_ops.library import CastSpec, RandomKey, instruction_sets, load
+from onnxbf.encoding import code_type
+from onnxbf.errors import KernelError, UnsupportedError
+from onnxbf.formats import (
+    BFLOAT16,
+    FLOAT16,
+    Cast,
+    NumberFormat,
+    Overflow,
+    Rounding,
+    Specials,
+    Subnormals,
+)
+
+
+def round_kernel(cast: Cast) -> str:
+    """The name of the kernel that rounds as ``cast`` says."""
+    name: bytes = load().onnxbf_round_kernel(cast_spec(cast))
+    return name.decode()
+
+
+def cast_spec(cast: Cast) -> CastSpec:
+    """``cast`` as the kernels take it.
+
+    Raises:
+        UnsupportedError: a format that float32 cannot hold.
+    """
+    spec = CastSpec(
+        exponent_bits=cast.format.exponent_bits,
+        mantissa_bits=cast.format.mantissa_bits,
+        specials=list(Specials).index(cast.format.specials),
+        rounding=list(Rounding).index(cast.rounding),
+        flush=cast.subnormals is Subnormals.FLUSH,
+        saturate=cast.overflow is Overflow.SATURATE,
+        random_bits=cast.random_bits,
+    )
+    problem: bytes | None = load().onnxbf_problem(spec)
+    if problem is not None:
+        raise UnsupportedError(f"No kernel rounds to {cast}: {problem.decode()}.")
+    return spec
+
+
+def storage_spec(cast: Cast) -> CastSpec:
+    """The same for a format whose numbers are to be stored as codes.
+
+    Raises:
+        UnsupportedError: a format that the kernels do not store.
+    """
+    spec = cast_spec(cast)
+    problem: bytes | None = load().onnxbf_storage_problem(spec)
+    if problem is not None:
+        raise UnsupportedError(f"No kernel stores {cast.format}: {problem.decode()}.")
+    return spec
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The kernels of one instruction set, on contiguous arrays."""
+
+    name: str
+    handle: int
+
+    def quantize_dequantize(
+        self,
+        source: NDArray[np.float32],
+        target: NDArray[np.float32],
+        cast: Cast,
+        key: RandomKey,
+        *,
+        begin: int = 0,
+        threads: int = 1,
+    ) -> None:
+        """Round ``source`` into ``target``; the two may be the same array, not overlap otherwise.
+
+        Args:
+            begin: index of the first element, for random numbers.
+        """
+        load().onnxbf_quantize_dequantize(
+            self.handle, cast_spec(cast), key, source.ctypes.data, target.ctypes.data,
+            begin, begin + source.size, threads,
+        )  # fmt: skip
+
+    def quantize(
+        self,
+        source: NDArray[np.float32],
+        cast: Cast,
+        key: RandomKey,
+        *,
+        begin: int = 0,
+        threads: int = 1,
+    ) -> NDArray[np.unsignedinteger]:
+        """The codes of ``source``, rounded."""
+        codes = np.empty(source.shape, code_type(cast.format))
+        load().onnxbf_quantize(
+            self.handle, storage_spec(cast), key, source.ctypes.data, codes.ctypes.data,
+            begin, begin + source.size, threads,
+        )  # fmt: skip
+        return codes
+
+    def dequantize(
+        self, codes: NDArray[np.unsignedinteger], fmt: NumberFormat, *, threads: int = 1
+    ) -> NDArray[np.float32]:
+        """The numbers that ``codes`` (of type ``code_type(fmt)``) stand for."""
+        numbers = np.empty(codes.shape, np.float32)
+        load().onnxbf_dequantize(
+            self.handle, storage_spec(Cast(fmt)), codes.ctypes.data, numbers.ctypes.data,
+            codes.size, threads,
+        )  # fmt: skip
+        return numbers
+
+    def random_words(self, count: int, key: RandomKey, *, begin: int = 0) -> NDArray[np.uint32]:
+        """What ``onnxbf.philox.random_words`` gives."""
+        words = np.empty(count, np.uint32)
+        load().onnxbf_random_words(self.handle, key, words.ctypes.data, begin, begin + count)
+        return words
+
+
+def kernels(instruction_set: str | None = None) -> Kernels:
+    """The kernels of an instruction set; of the one in use where none is given.
+
+    Raises:
+        KernelError: this CPU lacks it, or as ``library_path`` does.
+    """
+    functions = load()
+    name = instruction_set or functions.onnxbf_instruction_set().decode()
+    handle = functions.onnxbf_find_kernels(name.encode())
+    if handle is None:
+        known = ", ".join(instruction_sets())
+        raise KernelError(f"This CPU has no instruction set {name!r}: choose one of {known}.")
+    return Kernels(name, handle)
+
+
+def cpu_codes(
+    source: NDArray[np.float32], fmt: NumberFormat, rounding: Rounding
+) -> NDArray[np.uint16] | None:
+    """The codes that the CPU's own instruction gives; None where it has none for this.
+
+    Args:
+        source: contiguous, a multiple of 16 numbers.
+        fmt: bfloat16, with rne (VCVTNEPS2BF16, which flushes subnormal numbers), or float16, with
+            rne, rtz, rup and rdn (VCVTPS2PH).
+    """
+    functions = load()
+    convert = {BFLOAT16: functions.onnxbf_cpu_bfloat16, FLOAT16: functions.onnxbf_cpu_float16}[fmt]
+    if source.size % 16:
+        raise ValueError(f"{source.size} numbers are no multiple of 16")
+    codes = np.empty(source.shape, np.uint16)
+    mode = list(Rounding).index(rounding)
+    converted = convert(source.ctypes.data, codes.ctypes.data, source.size, mode)
+    return codes if converted else None

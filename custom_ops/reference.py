@@ -1,0 +1,145 @@
+"""The operators of domain ``ai.onnxbf`` for ``onnx.reference.ReferenceEvaluator``, in NumPy.
+
+With these a converted model runs without ONNX Runtime and without the kernel library::
+
+    ReferenceEvaluator(model, new_ops=REFERENCE_OPS).run(None, feeds)
+    Evaluator(model).run(None, feeds)  # the same, and in model-local functions, too
+
+They are what the C++ operators are judged by, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from onnxbf.custom_ops.registry import CAST_DEFAULTS, DOMAIN, Attribute, attributes_cast
+from onnxbf.encoding import code_type, decode, encode
+from onnxbf.errors import ModelError, UnsupportedError
+from onnxbf.formats import (
+    BFLOAT16,
+    FLOAT8_E4M3FN,
+    FLOAT8_E5M2,
+    FLOAT16,
+    Cast,
+    NumberFormat,
+    Rounding,
+)
+from onnxbf.philox import random_words
+from onnxbf.rounding import round_array
+
+STORED_TYPES: dict[NumberFormat, np.dtype[Any]] = {
+    BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+    FLOAT16: np.dtype(np.float16),
+    FLOAT8_E4M3FN: np.dtype(ml_dtypes.float8_e4m3fn),
+    FLOAT8_E5M2: np.dtype(ml_dtypes.float8_e5m2),
+}
+
+
+class _Operator(OpRun):
+    """What the operators share: errors that name the node."""
+
+    op_domain = DOMAIN
+
+    def _cast(self, attributes: Mapping[str, Attribute]) -> Cast:
+        try:
+            return attributes_cast(attributes)
+        except ValueError as error:
+            raise ModelError(f"{self._name()}: {error}.") from None
+
+    def _name(self) -> str:
+        return f"{self.onnx_node.op_type} node {self.onnx_node.name!r}"
+
+    def _round(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None,
+        offset: NDArray[np.int64] | None,
+        attributes: Mapping[str, Attribute],
+    ) -> NDArray[np.float32]:
+        """``x`` rounded as the attributes say; random bits begin at element ``offset``."""
+        cast = self._cast(attributes)
+        full = {**CAST_DEFAULTS, **attributes}
+        place = {
+            "step": self._number("step", step, 2**32 - 1),
+            "offset": self._number("offset", offset, 2**63 - 1),
+        }
+        if cast.rounding is not Rounding.STOCHASTIC:
+            return round_array(x, cast)
+        words = random_words(x.size, seed=int(full["seed"]), node=int(full["node"]), **place)
+        return round_array(x, cast, words.reshape(x.shape))
+
+    def _number(self, name: str, value: NDArray[np.int64] | None, high: int) -> int:
+        """The number that an optional input holds, 0 where it is absent."""
+        if value is None:
+            return 0
+        if value.size != 1 or not 0 <= value.item() <= high:
+            raise ModelError(
+                f"{self._name()}: input {name!r} is {value}, but must be one number in 0 to {high}."
+            )
+        return int(value.item())
+
+
+class QuantizeDequantize(_Operator):
+    """float32 to a format and back to float32."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        offset: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32]]:
+        return (np.asarray(self._round(x, step, offset, attributes)),)
+
+
+class Quantize(_Operator):
+    """float32 to a stored bfloat16, float16 or float8 tensor."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        offset: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.generic]]:
+        fmt = self._cast(attributes).format
+        if fmt not in STORED_TYPES:
+            raise UnsupportedError(
+                f"{self._name()}: ONNX has no tensor type for {fmt}: use QuantizeDequantize."
+            )
+        codes = encode(self._round(x, step, offset, attributes), fmt)
+        return (np.asarray(codes).view(STORED_TYPES[fmt]),)
+
+
+class Dequantize(_Operator):
+    """A stored bfloat16, float16 or float8 tensor to float32."""
+
+    def _run(self, x: NDArray[np.generic]) -> tuple[NDArray[np.float32]]:
+        formats = {dtype: fmt for fmt, dtype in STORED_TYPES.items()}
+        if x.dtype not in formats:
+            known = ", ".join(str(dtype) for dtype in formats)
+            raise ModelError(f"{self._name()}: its input is {x.dtype}, but must be one of {known}.")
+        fmt = formats[x.dtype]
+        return (np.asarray(decode(x.view(code_type(fmt)), fmt)),)
+
+
+REFERENCE_OPS: list[type[OpRun]] = [QuantizeDequantize, Quantize, Dequantize]
+
+
+class Evaluator(ReferenceEvaluator):
+    """ONNX's evaluator, with these operators.
+
+    ONNX's own does not hand ``new_ops`` on to the model-local functions of a model.
+    """
+
+    def __init__(
+        self, proto: Any, *, new_ops: list[type[OpRun]] | None = None, **options: Any
+    ) -> None:
+        super().__init__(proto, new_ops=[*(new_ops or []), *REFERENCE_OPS], **options)

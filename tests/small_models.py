@@ -1,0 +1,86 @@
+"""ONNX models of a few nodes, for tests of the custom operators and of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxbf.custom_ops.reference import Evaluator
+from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
+from onnxbf.formats import Cast
+from onnxbf.session import make_session, run
+from tests.implementations import same_bits
+
+OPSET, IR_VERSION = 21, 10  # what the oldest of the supported runtimes takes
+Shape = Sequence[int | str | None] | None
+
+
+def value(name: str, kind: int = TensorProto.FLOAT, shape: Shape = None) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def ours(
+    op_type: str, inputs: Sequence[str], output: str, cast: Cast | None = None, **attributes: Any
+) -> onnx.NodeProto:
+    """A node of our domain, named after its output."""
+    if cast is not None:
+        random = {key: attributes.pop(key) for key in ("seed", "node") if key in attributes}
+        attributes |= cast_attributes(cast, **random)
+    return helper.make_node(
+        op_type, inputs, [output], domain=DOMAIN, name=f"make_{output}", **attributes
+    )
+
+
+def node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op_type, inputs, [output], name=f"make_{output}", **attributes)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    *,
+    values: Sequence[onnx.ValueInfoProto] = (),
+    weights: dict[str, np.ndarray] | None = None,
+    functions: Sequence[onnx.FunctionProto] = (),
+    opsets: dict[str, int] | None = None,
+    ir_version: int = IR_VERSION,
+) -> onnx.ModelProto:
+    tensors = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    graph = helper.make_graph(
+        nodes, "test", inputs, outputs, initializer=tensors, value_info=values
+    )
+    imports = {"": OPSET, DOMAIN: VERSION, **{f.domain: 1 for f in functions}, **(opsets or {})}
+    return helper.make_model(
+        graph,
+        ir_version=ir_version,
+        opset_imports=opset_imports(imports),
+        functions=functions,
+    )
+
+
+def opset_imports(versions: dict[str, int]) -> list[onnx.OperatorSetIdProto]:
+    return [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+
+
+def check_in_both(
+    proto: onnx.ModelProto, feeds: dict[str, np.ndarray], **options: Any
+) -> dict[str, np.ndarray]:
+    """Run in ONNX Runtime and in the reference evaluator: the outputs must be the same bits.
+
+    Twice in one session: an input or a weight that was written to shows the second time.
+    """
+    session = make_session(proto.SerializeToString(), **options)
+    wanted = Evaluator(proto).run(None, feeds)
+    for _ in range(2):
+        given = {name: array.copy() for name, array in feeds.items()}
+        got = run(session, given)
+        for (name, array), expected in zip(got.items(), wanted, strict=True):
+            assert array.shape == expected.shape, name
+            assert same_bits(array, expected), name
+        assert all(array.tobytes() == feeds[name].tobytes() for name, array in given.items())
+    return got

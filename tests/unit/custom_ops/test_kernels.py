@@ -1,0 +1,216 @@
+"""What the kernels do beside rounding a whole array, which tests/unit/test_rounding.py judges."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import platform
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from onnxbf.custom_ops import probes
+from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel, storage_spec
+from onnxbf.custom_ops.library import RandomKey, instruction_sets, kernel_names
+from onnxbf.encoding import code_type, decode, encode
+from onnxbf.errors import KernelError, UnsupportedError
+from onnxbf.formats import BFLOAT16, Cast, NumberFormat, Rounding, Specials, parse_cast
+from onnxbf.philox import random_words
+from onnxbf.rounding import round_array
+from tests.implementations import KERNELS, Floats, Round, same, same_bits
+
+SETS = [kernels(name) for name in instruction_sets()]
+STORED = ["bf16", "fp16", "e5m2", "e4m3", "e4m3fn", "e3m4", "e3m4fn", "e6m9", "e8m1", "e2m1fn"]
+KEY = RandomKey(11, 22, 33)
+
+each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+
+
+def _stored(name: str) -> NumberFormat:
+    if name == "e2m1fn":
+        return NumberFormat(name, 2, 1, Specials.NAN)
+    return parse_cast(name).format
+
+
+def test_every_rounding_kernel_serves_some_cast() -> None:
+    casts = [Cast(fmt, mode) for fmt in map(_stored, STORED) for mode in Rounding]
+    casts += [Cast(parse_cast("tf32").format)]
+    served = {round_kernel(cast) for cast in casts}
+    assert served == {name for name in kernel_names() if name.startswith("round_")}
+
+
+def test_unknown_instruction_sets() -> None:
+    with pytest.raises(KernelError, match=r"no instruction set 'mmx'.*scalar"):
+        kernels("mmx")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "told"),
+    [
+        (NumberFormat("e9m3", 9, 3), "exponent_bits must be 2 to 8"),
+        (NumberFormat("e1m3", 1, 3), "exponent_bits must be 2 to 8"),
+        (NumberFormat("e4m24", 4, 24), "mantissa_bits must be 1 to 23"),
+        (NumberFormat("e4m0", 4, 0), "mantissa_bits must be 1 to 23"),
+        (NumberFormat("e8m7fn", 8, 7, Specials.NAN), "8 exponent_bits need ieee"),
+    ],
+)
+def test_formats_beyond_float32_are_refused(fmt: NumberFormat, told: str) -> None:
+    values = np.ones(3, np.float32)
+    with pytest.raises(UnsupportedError, match=told):
+        SETS[0].quantize_dequantize(values, values, Cast(fmt), KEY)
+
+
+@pytest.mark.parametrize("bits", [0, 33, -1])
+def test_random_bits_out_of_range_are_refused(bits: int) -> None:
+    values = np.ones(3, np.float32)
+    with pytest.raises(UnsupportedError, match="random_bits must be 1 to 32"):
+        SETS[0].quantize_dequantize(
+            values, values, Cast(BFLOAT16, Rounding.STOCHASTIC, random_bits=bits), KEY
+        )
+
+
+@pytest.mark.parametrize(
+    ("cast", "told"), [("tf32", "more than 16 bits"), ("e2m1", "no code for NaN")]
+)
+def test_formats_that_are_not_stored(cast: str, told: str) -> None:
+    with pytest.raises(UnsupportedError, match=told):
+        storage_spec(parse_cast(cast))
+
+
+@each_set
+@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("mode", ["rne", "rdn", "sr"])
+def test_codes(used: Kernels, name: str, mode: str) -> None:
+    cast = Cast(_stored(name), Rounding(mode))
+    values = np.concatenate([probes.specials(), probes.boundaries(cast.format)[::5]])
+    words = random_words(values.size, seed=11, node=22, step=33, offset=3)
+    numbers = round_array(values, cast, words)
+    codes = used.quantize(values, cast, KEY, begin=3)
+    assert codes.dtype == code_type(cast.format)
+    assert (codes == encode(numbers, cast.format)).all()
+    assert same_bits(used.dequantize(codes, cast.format), numbers)
+
+
+@each_set
+@pytest.mark.parametrize("name", STORED)
+def test_every_code_is_understood(used: Kernels, name: str) -> None:
+    fmt = _stored(name)
+    codes = np.arange(2**fmt.bits).astype(code_type(fmt))
+    assert same(used.dequantize(codes, fmt), decode(codes, fmt))
+
+
+@each_set
+@pytest.mark.parametrize("cast", ["bf16", "e5m7:rup", "bf16:sr", "fp16:sr"])
+def test_slices_of_any_length_and_place(used: Kernels, cast: str) -> None:
+    """Neither too much nor too little is written, wherever a slice begins."""
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(400).astype(np.float32)
+    words = random_words(values.size, seed=11, node=22, step=33)
+    wanted = round_array(values, parse_cast(cast), words)
+    ends = [0, 1, 3, 8, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 300, 399, 400]
+    for begin, end in itertools.combinations(ends, 2):
+        target = np.full(values.shape, np.float32(-77))
+        part = slice(begin, end)
+        used.quantize_dequantize(values[part], target[part], parse_cast(cast), KEY, begin=begin)
+        assert same_bits(target[part], wanted[part])
+        assert (target[:begin] == -77).all() and (target[end:] == -77).all()
+
+
+@each_set
+def test_large_tensors_take_the_path_past_the_cache(used: Kernels) -> None:
+    """From 4 million elements on; the first slices are not aligned for it, the others are."""
+    values = np.random.default_rng(2).standard_normal((4 << 20) + 99).astype(np.float32)
+    for cast in map(parse_cast, ("bf16", "e4m3fn", "bf16:sr")):
+        wanted = values.copy()
+        used.quantize_dequantize(wanted, wanted, cast, KEY)  # in place: through the cache
+        space = np.empty(values.size + 8, np.float32)
+        for shift in range(5):
+            target = space[shift : shift + values.size]
+            used.quantize_dequantize(values, target, cast, KEY, threads=3)
+            assert same_bits(target, wanted)
+
+
+@each_set
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 1000])
+def test_threads_change_nothing(used: Kernels, threads: int) -> None:
+    """Here more of them are wanted than are worth their while, and slices differ in length."""
+    values = np.random.default_rng(3).standard_normal((1 << 20) + 12345).astype(np.float32)
+    cast, begin = parse_cast("e4m3:sr"), 77
+    alone, shared = np.empty_like(values), np.empty_like(values)
+    used.quantize_dequantize(values, alone, cast, KEY, begin=begin)
+    used.quantize_dequantize(values, shared, cast, KEY, begin=begin, threads=threads)
+    assert same_bits(alone, shared)
+    codes = used.quantize(values, cast, KEY, begin=begin, threads=threads)
+    assert same_bits(used.dequantize(codes, cast.format, threads=threads), alone)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 64, 100, 2**34 - 150, 2**40 + 5])
+@each_set
+def test_random_words(used: Kernels, begin: int) -> None:
+    key = {"seed": 0xFEDCBA9876543210, "node": 2**32 - 1, "step": 5}
+    words = used.random_words(300, RandomKey(**key), begin=begin)
+    assert (words == random_words(300, **key, offset=begin)).all()
+
+
+def test_conversions_of_the_cpu_take_whole_vectors() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        cpu_codes(np.ones(17, np.float32), BFLOAT16, Rounding.NEAREST_EVEN)
+
+
+MXCSR = 28  # where glibc's fenv_t on x86-64 has the control register of SSE
+CONTROL = {  # bits of it (Intel SDM, volume 1, 10.2.3)
+    "flush and denormals are zero": 0x8040,
+    "towards minus infinity": 0x2000,
+    "towards plus infinity": 0x4000,
+    "towards zero": 0x6000,
+}
+
+
+@pytest.fixture(params=CONTROL.values(), ids=CONTROL)
+def control_register(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Computing with another rounding mode, or flushing subnormal numbers, on one thread."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        pytest.skip("knows the floating-point environment of Linux on x86-64 alone")
+    libm = ctypes.CDLL("libm.so.6")
+    before, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+    libm.fegetenv(before)
+    libm.fegetenv(changed)
+    register = int.from_bytes(changed.raw[MXCSR:32], "little") | request.param
+    changed[MXCSR:32] = register.to_bytes(4, "little")
+    libm.fesetenv(changed)
+    yield
+    libm.fesetenv(before)
+
+
+NAMES = ["bf16", "e5m7", "e4m3fn"]
+
+
+def _rounded(round_: Round, name: str, mode: Rounding) -> Floats:
+    values = np.concatenate([probes.specials(), probes.upper_halves(0, 0x8000)])
+    return round_(values, Cast(_stored(name), mode))
+
+
+# Worked out before any test changes the register, on which NumPy's results do depend.
+UNDISTURBED = {
+    (name, mode): _rounded(KERNELS["c++ scalar"], name, mode) for name in NAMES for mode in Rounding
+}
+NUMBERS = {name: decode(np.arange(2 ** _stored(name).bits), _stored(name)) for name in NAMES}
+
+
+@pytest.mark.usefixtures("control_register")
+@pytest.mark.parametrize("round_", KERNELS.values(), ids=KERNELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_control_register_does_not_change_rounding(round_: Round, name: str) -> None:
+    for mode in Rounding:
+        assert same_bits(_rounded(round_, name, mode), UNDISTURBED[name, mode])
+
+
+@pytest.mark.usefixtures("control_register")
+@pytest.mark.parametrize("name", NAMES)
+@each_set
+def test_the_control_register_does_not_change_numbers(used: Kernels, name: str) -> None:
+    fmt = _stored(name)
+    codes = np.arange(2**fmt.bits).astype(code_type(fmt))
+    assert same(used.dequantize(codes, fmt), NUMBERS[name])
