@@ -11,7 +11,7 @@ from onnxbf.cli.console import console
 from onnxbf.cli.options import examples
 
 if TYPE_CHECKING:
-    from onnxbf.compare import Comparison
+    from onnxbf.comparison import Comparison
 
 
 @click.command(
@@ -51,7 +51,7 @@ def command(
     Outputs are matched by name, else by order and shape. Exit code 1 says that an output differs by
     more than the number formats in the models explain.
     """
-    from onnxbf.compare import compare
+    from onnxbf.comparison import compare
     from onnxbf.files import write_text
 
     found = compare(a, b, inputs=inputs, layers=layers, seed=seed, threads=threads)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from onnxbf.compare import Comparison, compare
+    from onnxbf.comparison import Comparison, compare
     from onnxbf.custom_ops.numpy_api import quantize
     from onnxbf.errors import OnnxbfError
     from onnxbf.formats import Cast, NumberFormat, parse_cast, parse_format
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Cast": "formats",
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "NumberFormat": "formats",
     "OnnxbfError": "errors",
     "Recipe": "recipe",
     "Report": "report",
     "Rule": "recipe",
-    "compare": "compare",
+    "compare": "comparison",
     "convert": "passes.pipeline",
     "load_recipe": "recipe",
     "make_session": "session",

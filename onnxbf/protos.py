@@ -7,6 +7,7 @@ give, it refuses; their types travel as text with the value, which no pass touch
 from __future__ import annotations
 
 import base64
+
 import onnx
 import onnx_ir as ir
 

@@ -1,8 +1,8 @@
 """Infer shapes where ONNX Runtime needs them stated: in models with a Scan.
 
 Through ONNX Runtime's C interface, a custom operator cannot tell a scalar from a tensor of unknown
-rank, so what it gives for a scalar has no shape. That matters to none but Scan, which refuses to run
-when the shape of an output of its body is unknown.
+rank, so what it gives for a scalar has no shape. That matters to none but Scan, which refuses to
+run when the shape of an output of its body is unknown.
 """
 
 from __future__ import annotations

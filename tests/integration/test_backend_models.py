@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx.backend.test.loader import load_model_tests
-from onnxbf.session import make_session, run
 
-from onnxbf.compare import as_tensor
+from onnxbf.comparison import as_tensor
 from onnxbf.errors import ModelError, RuntimeMissing
 from onnxbf.passes.pipeline import convert
 from onnxbf.report import Report
+from onnxbf.session import make_session, run
 
 _KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 _ENOUGH_RUN = 700  # of some 2,000; the rest is newer than the older of the supported runtimes

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnxbf.protos import from_proto
-from onnxbf.session import make_session, run
 
-from onnxbf.compare import as_tensor, compare
+from onnxbf.comparison import as_tensor, compare
 from onnxbf.errors import UnsupportedError
 from onnxbf.passes.pipeline import convert
+from onnxbf.protos import from_proto
+from onnxbf.session import make_session, run
 
 MODELS = sorted((Path(__file__).parents[1] / "models").glob("*.onnx"))
 

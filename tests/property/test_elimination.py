@@ -8,8 +8,8 @@ import onnx_ir as ir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
-from onnxbf.custom_ops.reference import REFERENCE_OPS
 
+from onnxbf.custom_ops.reference import REFERENCE_OPS
 from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.eliminate_redundant import EliminateRedundant
 from onnxbf.passes.infer_types import InferTypes
