@@ -1,0 +1,1 @@
+"""Training under an emulated recipe: differentiate first, rewrite after, run in ONNX Runtime."""
