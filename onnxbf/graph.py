@@ -13,6 +13,10 @@ from onnxbf.spec import TextEnum
 PHASE_KEY = "onnxbf.phase"
 ROLE_KEY = "onnxbf.role"
 RECIPE_KEY = "onnxbf.recipe"
+KIND_KEY = "onnxbf.kind"
+
+# What an input of a gradient or update graph is, where it is not a part of the batch.
+PARAMETER, BUFFER, LABEL, SCALE, STEP = "parameter", "buffer", "label", "loss_scale", "step"
 
 
 class Phase(TextEnum):
@@ -47,6 +51,21 @@ def phase_of(node: ir.Node) -> Phase:
     """The phase stamped on a node; a node without a stamp is forward."""
     stamp = node.metadata_props.get(PHASE_KEY)
     return Phase.FORWARD if stamp is None else Phase(stamp)
+
+
+def mark_kind(value: ir.Value, kind: str) -> None:
+    """Say what a graph input is: PARAMETER, BUFFER, LABEL, SCALE or STEP."""
+    value.metadata_props[KIND_KEY] = kind
+
+
+def kind_of(value: ir.Value) -> str | None:
+    """What ``mark_kind`` said."""
+    return value.metadata_props.get(KIND_KEY)
+
+
+def is_parameter(value: ir.Value) -> bool:
+    """Whether a graph input is a trained parameter."""
+    return value.is_graph_input() and kind_of(value) == PARAMETER
 
 
 def is_gradient(value: ir.Value) -> bool:
@@ -118,9 +137,12 @@ _REARRANGES = frozenset({"Identity", "Reshape", "Transpose", "Squeeze", "Unsquee
 
 
 def constant_source(value: ir.Value) -> ir.Value | None:
-    """The constant that ``value`` is, or of which it is a mere rearrangement; None otherwise."""
+    """The constant that ``value`` is, or of which it is a mere rearrangement; None otherwise.
+
+    Parameters of a gradient graph, which are inputs of it, count as constants.
+    """
     while True:
-        if constant_of(value) is not None:
+        if constant_of(value) is not None or is_parameter(value):
             return value
         producer = value.producer()
         if producer is None or producer.op_type not in _REARRANGES or not producer.inputs:

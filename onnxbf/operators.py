@@ -101,6 +101,7 @@ OPERATORS: dict[str, Operator] = {
         FusedConv iwbi
         MultiHeadAttention iiib
         GroupQueryAttention iiiii
+        ConvGrad iiw oo-
         """,
     ),
     **_plain(
@@ -120,17 +121,24 @@ OPERATORS: dict[str, Operator] = {
         """
         Resize i o c
         Upsample i o c
+        Scale i-
         """,
     ),
+    **_plain(
+        Kind.ELEMENTWISE,
+        "ii",
+        """SigmoidGrad TanhGrad GeluGrad FastGeluGrad QuickGeluGrad LeakyReluGrad""",
+    ),
+    **_rows(Kind.ELEMENTWISE, "DivGrad iii oo"),
     **_plain(Kind.ELEMENTWISE, "ib", "BiasGelu"),
     **_plain(Kind.ELEMENTWISE, "ii", "GridSample"),
     **_plain(Kind.ELEMENTWISE, "ii-", "RoiAlign"),
     **_plain(
         Kind.NORMALIZATION,
         "ibbbb",
-        """BatchNormalization LayerNormalization InstanceNormalization GroupNormalization
-        RMSNormalization SimplifiedLayerNormalization LpNormalization MeanVarianceNormalization
-        LRN""",
+        """BatchNormalization BatchNormInternal LayerNormalization InstanceNormalization
+        GroupNormalization RMSNormalization SimplifiedLayerNormalization LpNormalization
+        MeanVarianceNormalization LRN""",
     ),
     **_plain(Kind.NORMALIZATION, "iibbb", "SkipLayerNormalization"),
     **_plain(Kind.NORMALIZATION, "iibb", "SkipSimplifiedLayerNormalization"),
@@ -141,7 +149,29 @@ OPERATORS: dict[str, Operator] = {
         ReduceSumSquare Softmax LogSoftmax CumSum AveragePool GlobalAveragePool LpPool
         GlobalLpPool Det""",
     ),
+    **_rows(
+        Kind.NORMALIZATION,
+        """
+        BatchNormalizationGrad iibbb
+        LayerNormalizationGrad iibbb
+        InvertibleLayerNormalizationGrad iibbb
+        SimplifiedLayerNormalizationGrad iibb
+        """,
+    ),
+    **_rows(
+        Kind.REDUCTION,
+        """
+        SoftmaxGrad_13 ii
+        LogSoftmaxGrad_13 ii
+        AveragePoolGrad i
+        MaxPoolGrad i-
+        GatherGrad --i
+        GatherElementsGrad --i
+        GatherNDGrad --i
+        """,
+    ),
     **_plain(Kind.LOSS, "i-i", "SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss"),
+    **_plain(Kind.LOSS, "ii-i", "SoftmaxCrossEntropyLossGrad"),
     **_movement(
         """
         Identity c
@@ -186,6 +216,10 @@ OPERATORS: dict[str, Operator] = {
         ScatterElements c-c
         ScatterND c-c
         OneHot --c
+        ReluGrad c-
+        SliceGrad c
+        SplitTraining c
+        ConcatTraining c*
         """
     ),
 }

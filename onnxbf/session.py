@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+from numpy.typing import NDArray
 
 from onnxbf.custom_ops.library import library_path
 from onnxbf.custom_ops.registry import DOMAIN
@@ -22,7 +23,7 @@ from onnxbf.feeds import check_feeds
 from onnxbf.header import Header, read_header
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 _REGISTERED = "ai.onnxbf.registered"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -244,3 +245,9 @@ def _sentence(error: Exception) -> str:
     for noise in _NOISE:
         text = noise.sub("", text)
     return text.strip().split("\n", 1)[0]
+
+
+def share(array: NDArray[Any]) -> OrtValue:
+    """An OrtValue on the memory of ``array``, which must be contiguous and outlive it."""
+    value: OrtValue = _runtime().OrtValue.ortvalue_from_numpy(array)
+    return value

@@ -133,7 +133,9 @@ def role_of(node: ir.Node, operator: Operator, index: int) -> Role | None:
 
 def _is_split_bias(node: ir.Node, index: int, constant: ir.Value) -> bool:
     """Whether a constant is the bias of a matrix product that was exported as MatMul and Add."""
-    if node.op_type != "Add" or constant.shape is None or len(constant.shape) > 1:
+    if node.op_type != "Add" or constant.shape is None:
+        return False
+    if any(size != 1 for size in list(constant.shape)[:-1]):
         return False
     producer = _producer(node.inputs[1 - index])
     while producer is not None and producer.op_type in ("QuantizeDequantize", "Reshape"):

@@ -19,6 +19,7 @@ _OF_ONNX_RUNTIME = {
     "SimplifiedLayerNormalization",
     "SkipLayerNormalization",
     "SkipSimplifiedLayerNormalization",
+    *["BatchNormInternal", "ConvGrad", "SigmoidGrad", "TanhGrad", "GeluGrad", "FastGeluGrad", "QuickGeluGrad", "LeakyReluGrad", "DivGrad", "BatchNormalizationGrad", "LayerNormalizationGrad", "InvertibleLayerNormalizationGrad", "SimplifiedLayerNormalizationGrad", "SoftmaxGrad_13", "LogSoftmaxGrad_13", "AveragePoolGrad", "MaxPoolGrad", "GatherGrad", "GatherElementsGrad", "GatherNDGrad", "SoftmaxCrossEntropyLossGrad", "ReluGrad", "SliceGrad", "SplitTraining", "ConcatTraining", "Scale"],
 }
 
 

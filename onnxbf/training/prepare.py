@@ -1,0 +1,69 @@
+"""Bring an exported model into the form that can be differentiated and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from onnxbf.errors import UnsupportedError
+from onnxbf.passes.base import GraphPass
+from onnxbf.passes.canonicalize import Canonicalize
+from onnxbf.passes.complete_outputs import CompleteOutputs
+from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.train_batch_norm import TrainBatchNorm
+from onnxbf.protos import from_proto, to_proto
+from onnxbf.report import Report
+
+NEWEST_OPSET, NEWEST_IR_VERSION = 21, 10  # that ONNX Runtime 1.19, the last to train, accepts
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model in training form; what it computes for a batch is what training computes."""
+
+    model: ir.Model
+    buffers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def prepare(model: ir.Model) -> Prepared:
+    """A copy of ``model`` in training form.
+
+    Raises:
+        UnsupportedError: an opset that is too new for training and cannot be converted down.
+    """
+    model = _accepted(model.clone())
+    report = Report("none")
+    batch_norm = TrainBatchNorm(report)
+    passes: list[GraphPass] = [
+        Canonicalize(report),
+        InferTypes(report),
+        batch_norm,
+        CompleteOutputs(report),
+    ]
+    for graph_pass in passes:
+        graph_pass(model)
+    notes: Sequence[str] = [*report.notes, *report.warnings]
+    return Prepared(model, tuple(batch_norm.buffers), tuple(notes))
+
+
+def _accepted(model: ir.Model) -> ir.Model:
+    """The model, converted to the newest opset that can be trained where its own is newer."""
+    if model.opset_imports.get("", 1) > NEWEST_OPSET:
+        model = _converted_down(model)
+    model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
+    return model
+
+
+def _converted_down(model: ir.Model) -> ir.Model:
+    opset = model.opset_imports[""]
+    try:
+        return from_proto(onnx.version_converter.convert_version(to_proto(model), NEWEST_OPSET))
+    except Exception as error:  # the converter's errors share no base but this
+        raise UnsupportedError(
+            f"The model has opset {opset}; training takes at most {NEWEST_OPSET}, and it cannot be "
+            f"converted down ({str(error).strip().splitlines()[0]}). Export it for {NEWEST_OPSET}."
+        ) from None

@@ -1,0 +1,157 @@
+"""A gradient graph and an update graph, running over one store of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from onnxbf.graph import BUFFER, PARAMETER, kind_of
+from onnxbf.protos import to_proto
+from onnxbf.session import make_session, share
+from onnxbf.training.gradients import GRADIENT, LOSS_SCALE, NEXT
+from onnxbf.training.variables import Variables
+
+if TYPE_CHECKING:
+    from onnxruntime import IOBinding, OrtValue
+
+Array = NDArray[Any]
+Batch = Mapping[str, Array]
+Find = Callable[[str], "OrtValue | None"]
+STEP, RATE, GRADIENT_SCALE, NORM = "step", "learning_rate", "gradient_scale", "gradient_norm"
+
+
+class Scalars:
+    """Numbers that graphs take as inputs, in memory that they are bound to."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {
+            LOSS_SCALE: np.ones((), np.float32),
+            GRADIENT_SCALE: np.ones((), np.float32),
+            RATE: np.zeros((), np.float32),
+            STEP: np.zeros((), np.int64),
+        }
+        self.values = {name: share(array) for name, array in self.arrays.items()}
+
+    def set(self, **numbers: float) -> None:
+        for name, number in numbers.items():
+            self.arrays[name][...] = number
+
+
+class _Bound:
+    """A session whose inputs and outputs are bound once for each state of the stores."""
+
+    def __init__(self, model: ir.Model, threads: int | None, scalars: Scalars) -> None:
+        self.session = make_session(to_proto(model).SerializeToString(), threads=threads)
+        self.inputs = [value.name for value in self.session.get_inputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
+        self._bindings: dict[tuple[int, ...], IOBinding] = {}
+        self._scalars = scalars
+
+    def run(self, key: tuple[int, ...], reads: Find, writes: Find, batch: Batch) -> IOBinding:
+        """Run once. ``key`` tells apart the states in which ``reads`` and ``writes`` differ."""
+        if key not in self._bindings:
+            self._bindings[key] = self._bind(reads, writes)
+        binding = self._bindings[key]
+        for name, array in batch.items():
+            binding.bind_cpu_input(name, array)
+        self.session.run_with_iobinding(binding)
+        return binding
+
+    def _bind(self, reads: Find, writes: Find) -> IOBinding:
+        binding: IOBinding = self.session.io_binding()
+        for name in self.inputs:
+            value = self._scalars.values.get(name) or reads(name)
+            if value is not None:
+                binding.bind_ortvalue_input(name, value)
+        for name in self.outputs:
+            value = writes(name)
+            if value is None:
+                binding.bind_output(name)
+            else:
+                binding.bind_ortvalue_output(name, value)
+        return binding
+
+    def output(self, binding: IOBinding, name: str) -> Array:
+        """An output that is bound to no memory of ours."""
+        array: Array = binding.get_outputs()[self.outputs.index(name)].numpy()
+        return array
+
+
+class Program:
+    """One training step: ``backward`` any number of times, then ``update``.
+
+    Args:
+        gradient: a gradient graph (see gradients.py).
+        update: an update graph of the same parameters (see update.py).
+        loss: the name of the loss, an output of ``gradient``.
+        state: the initial values of parameters, slots and buffers by name.
+        threads: how many ONNX Runtime uses; None: one for each core.
+    """
+
+    def __init__(
+        self,
+        gradient: ir.Model,
+        update: ir.Model,
+        loss: str,
+        state: Mapping[str, Array],
+        threads: int | None = None,
+    ) -> None:
+        inputs = gradient.graph.inputs
+        trained = [value.name for value in inputs if kind_of(value) == PARAMETER and value.name]
+        running = [value.name for value in inputs if kind_of(value) == BUFFER and value.name]
+        self._loss = loss
+        self.scalars = Scalars()
+        self.buffers = Variables({name: state[name] for name in running})
+        self.weights = Variables({k: v for k, v in state.items() if k not in running})
+        self.gradients = {f"{name}{GRADIENT}": np.zeros_like(state[name]) for name in trained}
+        self._gradients = {name: share(array) for name, array in self.gradients.items()}
+        self._backward = _Bound(gradient, threads, self.scalars)
+        self._update = _Bound(update, threads, self.scalars)
+
+    def backward(self, batch: Batch) -> float:
+        """The loss of a batch; its gradients stand in ``gradients`` afterwards."""
+        key = (self.weights.side, self.buffers.side)
+        binding = self._backward.run(key, self._read, self._write, batch)
+        self.buffers.advance()
+        return float(self._backward.output(binding, self._loss))
+
+    def update(self) -> float:
+        """One update of the weights by the gradients; returns the gradients' global norm.
+
+        Where that is not finite, the weights stay as they were.
+        """
+        binding = self._update.run((self.weights.side,), self._read, self._write, {})
+        norm = float(self._update.output(binding, NORM))
+        if math.isfinite(norm):
+            self.weights.advance()
+        return norm
+
+    def state(self) -> dict[str, Array]:
+        """Parameters, slots and buffers by name, on the memory that training changes."""
+        return {**self.weights.arrays(), **self.buffers.arrays()}
+
+    def load(self, state: Batch) -> None:
+        """Take over what ``state`` gave; ModelError where it does not fit."""
+        self.weights.load(state)
+        self.buffers.load(state)
+
+    def _read(self, name: str) -> OrtValue | None:
+        if name in self._gradients:
+            return self._gradients[name]
+        store = self._store(name)
+        return None if store is None else store.present(name)
+
+    def _write(self, name: str) -> OrtValue | None:
+        if name in self._gradients:
+            return self._gradients[name]
+        name = name.removesuffix(NEXT)
+        store = self._store(name)
+        return None if store is None else store.coming(name)
+
+    def _store(self, name: str) -> Variables | None:
+        return next((store for store in (self.weights, self.buffers) if name in store), None)

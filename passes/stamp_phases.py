@@ -1,0 +1,98 @@
+"""Stamp every node of a gradient graph with its part in the training step.
+
+ONNX Runtime's gradient builder names the nodes that differentiate node ``f`` ``f_Grad/...``, the
+gradient of value ``x`` ``x_grad`` (its parts ``x_grad_0``, ``x_grad_1`` ...), and the sum of parts
+``AccumulateGrad_x_grad``. A backward node belongs to the weight gradient where all that it leads to
+are gradients of values computed from parameters alone, and to the input gradient otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onnxbf.graph import PARAMETER, PHASE_KEY, Phase, is_parameter, mark_kind
+from onnxbf.passes.base import GraphPass
+
+_BACKWARD = re.compile(r"_Grad/|^AccumulateGrad_")
+_GRADIENT = re.compile(r"(?P<value>.+?)_grad(?:_\d+)?")
+
+
+def is_gradient_graph(model: ir.Model) -> bool:
+    """Whether ONNX Runtime's gradient builder made this model."""
+    return any(_BACKWARD.search(node.name or "") for node in model.graph)
+
+
+@dataclass(frozen=True)
+class StampPhases(GraphPass):
+    """Stamp the main graph's nodes, and mark the inputs that are parameters.
+
+    Parameters are the inputs of which there is a gradient, where none are marked yet: so graphs
+    that ONNX Runtime's own tools made are understood as well.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        if not is_gradient_graph(model):
+            return ir.passes.PassResult(model, modified=False)
+        _mark_parameters(model.graph)
+        graph = _Gradients.of(model.graph)
+        for node in reversed(model.graph):
+            node.metadata_props[PHASE_KEY] = graph.phase(node).value
+        return ir.passes.PassResult(model, modified=True)
+
+
+def _mark_parameters(graph: ir.Graph) -> None:
+    if any(is_parameter(value) for value in graph.inputs):
+        return
+    computed = {value.name for node in graph for value in node.outputs}
+    for value in graph.inputs:
+        if f"{value.name}_grad" in computed:
+            mark_kind(value, PARAMETER)
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    forward: dict[str, ir.Value]
+    on_data: frozenset[ir.Value]  # forward values that depend on the batch
+    phases: dict[ir.Node, Phase] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> _Gradients:
+        forward = {value.name: value for value in graph.inputs if value.name}
+        forward.update((name, value) for name, value in graph.initializers.items())
+        on_data = {value for value in graph.inputs if not is_parameter(value)}
+        for node in graph:
+            if _is_backward(node):
+                continue
+            depends = any(value in on_data for value in node.inputs)
+            forward.update((value.name, value) for value in node.outputs if value.name)
+            on_data.update(node.outputs if depends else ())
+        return cls(forward, frozenset(on_data))
+
+    def phase(self, node: ir.Node) -> Phase:
+        """The phase of a node whose readers have theirs already."""
+        if not _is_backward(node):
+            return Phase.FORWARD
+        found = {part for value in node.outputs for part in self.leads_to(value)}
+        self.phases[node] = (
+            Phase.WEIGHT_GRADIENT if found == {Phase.WEIGHT_GRADIENT} else Phase.INPUT_GRADIENT
+        )
+        return self.phases[node]
+
+    def leads_to(self, value: ir.Value) -> Iterator[Phase]:
+        """The phases of the gradients that a backward value is, or is a part of."""
+        match = _GRADIENT.fullmatch(value.name or "")
+        source = self.forward.get(match["value"]) if match else None
+        if source is not None:
+            on_data = source in self.on_data
+            yield Phase.INPUT_GRADIENT if on_data else Phase.WEIGHT_GRADIENT
+            return
+        for reader, _ in value.uses():
+            yield self.phases.get(reader, Phase.INPUT_GRADIENT)
+
+
+def _is_backward(node: ir.Node) -> bool:
+    return _BACKWARD.search(node.name or "") is not None
