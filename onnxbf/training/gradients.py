@@ -13,9 +13,11 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.errors import ModelError, RuntimeMissing, UnsupportedError
 from onnxbf.graph import BUFFER, PARAMETER, SCALE, mark_kind
+from onnxbf.passes.forget_symbols import ForgetSymbols
 from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
@@ -52,7 +54,12 @@ def differentiate(
     """
     if not parameters:
         raise ModelError("The model has no trainable parameters: nothing to differentiate by.")
-    gradient = from_proto(_build(to_proto(model), loss, set(parameters)))
+    work = model.clone()
+    ShapeInferencePass()(work)  # gradients of Concat and Resize need sizes
+    ForgetSymbols(Report("none"))(work)
+    gradient = from_proto(_build(to_proto(work), loss, set(parameters)))
+    for value, original in zip(gradient.graph.inputs, model.graph.inputs):
+        value.shape = original.shape
     graph = gradient.graph
     _feed(graph, parameters, PARAMETER)
     _feed(graph, buffers, BUFFER)

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.errors import UnsupportedError
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.canonicalize import Canonicalize
-from onnxbf.passes.complete_outputs import CompleteOutputs
+from onnxbf.passes.explicit_padding import ExplicitPadding
+from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
+from onnxbf.passes.untie_constants import UntieConstants
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
+OLDEST_OPSET = 13  # since which axes of reductions are inputs, as new nodes have them
 NEWEST_OPSET, NEWEST_IR_VERSION = 21, 10  # that ONNX Runtime 1.19, the last to train, accepts
 
 
@@ -41,9 +45,12 @@ def prepare(model: ir.Model) -> Prepared:
     passes: list[GraphPass] = [
         Canonicalize(report),
         InferTypes(report),
+        UntieConstants(report),
+        ExplicitPadding(report),
         batch_norm,
-        CompleteOutputs(report),
+        FitGradients(report),
     ]
+    ShapeInferencePass()(model)
     for graph_pass in passes:
         graph_pass(model)
     notes: Sequence[str] = [*report.notes, *report.warnings]
@@ -51,19 +58,22 @@ def prepare(model: ir.Model) -> Prepared:
 
 
 def _accepted(model: ir.Model) -> ir.Model:
-    """The model, converted to the newest opset that can be trained where its own is newer."""
-    if model.opset_imports.get("", 1) > NEWEST_OPSET:
-        model = _converted_down(model)
+    """The model, converted to an opset that can be trained where its own cannot."""
+    opset = model.opset_imports.get("", 1)
+    wanted = min(max(opset, OLDEST_OPSET), NEWEST_OPSET)
+    if wanted != opset:
+        model = _converted(model, wanted)
     model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
     return model
 
 
-def _converted_down(model: ir.Model) -> ir.Model:
-    opset = model.opset_imports[""]
+def _converted(model: ir.Model, wanted: int) -> ir.Model:
+    opset = model.opset_imports.get("", 1)
     try:
-        return from_proto(onnx.version_converter.convert_version(to_proto(model), NEWEST_OPSET))
+        return from_proto(onnx.version_converter.convert_version(to_proto(model), wanted))
     except Exception as error:  # the converter's errors share no base but this
         raise UnsupportedError(
-            f"The model has opset {opset}; training takes at most {NEWEST_OPSET}, and it cannot be "
-            f"converted down ({str(error).strip().splitlines()[0]}). Export it for {NEWEST_OPSET}."
+            f"The model has opset {opset}; training takes {OLDEST_OPSET} to {NEWEST_OPSET}, and "
+            f"converting it to {wanted} fails ({str(error).strip().splitlines()[0]}). Export it "
+            f"for {wanted}."
         ) from None

@@ -1,4 +1,8 @@
-"""Give nodes the outputs that their gradients read."""
+"""Bring nodes into the forms that ONNX Runtime's gradient builder expects.
+
+It ends in an assertion, some of which end the process, where an optional output that a gradient
+reads is absent. Source: ONNX Runtime 1.19, orttraining/core/graph/gradient_builder.cc.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ import onnx_ir as ir
 from onnxbf.graph import Names, all_graphs
 from onnxbf.passes.base import GraphPass
 
-# Operators whose gradient reads all of their outputs, and how many those are. Source: ONNX Runtime
-# 1.19, orttraining/core/graph/gradient_builder.cc.
+# Operators whose gradient reads all of their outputs, and how many those are.
 _OUTPUTS = {
     "LayerNormalization": 3,
     "SimplifiedLayerNormalization": 2,
@@ -21,15 +24,15 @@ _OUTPUTS = {
 
 
 @dataclass(frozen=True)
-class CompleteOutputs(GraphPass):
-    """Add optional outputs that are absent: mean, deviation, log-probabilities, indices."""
+class FitGradients(GraphPass):
+    """Add optional outputs that are absent; drop an addend of Gemm that counts nothing."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
         modified = False
         for graph in all_graphs(model):
             for node in graph:
-                modified |= _complete(node, names)
+                modified |= _complete(node, names) | _drop_addend(node)
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -42,3 +45,13 @@ def _complete(node: ir.Node, names: Names) -> bool:
     for value in unnamed:
         value.name = names.fresh(f"{node.name}:{value.index()}")
     return bool(unnamed) or present < wanted
+
+
+def _drop_addend(node: ir.Node) -> bool:
+    """Gemm's third input where beta is 0, which the builder refuses."""
+    beta = node.attributes.get("beta")
+    if node.op_type != "Gemm" or beta is None or beta.is_ref() or beta.as_float() != 0:
+        return False
+    node.resize_inputs(2)
+    node.attributes.pop("beta")
+    return True
