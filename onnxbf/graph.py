@@ -14,6 +14,7 @@ PHASE_KEY = "onnxbf.phase"
 ROLE_KEY = "onnxbf.role"
 RECIPE_KEY = "onnxbf.recipe"
 KIND_KEY = "onnxbf.kind"
+LOSS_PREFIX = "loss/"  # of the names of nodes that belong to the loss
 
 # What an input of a gradient or update graph is, where it is not a part of the batch.
 PARAMETER, BUFFER, LABEL, SCALE, STEP = "parameter", "buffer", "label", "loss_scale", "step"
@@ -47,6 +48,11 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
+def is_loss(node: ir.Node) -> bool:
+    """Whether a node computes the loss, or a gradient within it: its name says so."""
+    return (node.name or "").startswith(LOSS_PREFIX)
+
+
 def phase_of(node: ir.Node) -> Phase:
     """The phase stamped on a node; a node without a stamp is forward."""
     stamp = node.metadata_props.get(PHASE_KEY)
@@ -61,6 +67,21 @@ def mark_kind(value: ir.Value, kind: str) -> None:
 def kind_of(value: ir.Value) -> str | None:
     """What ``mark_kind`` said."""
     return value.metadata_props.get(KIND_KEY)
+
+
+def step_input(model: ir.Model) -> ir.Value | None:
+    """The input of a gradient or update graph that counts steps; None in any other model.
+
+    It is made when it is first asked for: an int64 scalar called ``step``.
+    """
+    inputs = model.graph.inputs
+    found = next((value for value in inputs if kind_of(value) == STEP), None)
+    if found is not None or not any(is_parameter(value) for value in inputs):
+        return found
+    made = ir.Value(name=STEP, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([]))
+    mark_kind(made, STEP)
+    inputs.append(made)
+    return made
 
 
 def is_parameter(value: ir.Value) -> bool:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.graph import all_graphs, constant_of, constant_source, is_call, is_gradient, phase_of
+from onnxbf.graph import (
+    all_graphs,
+    constant_of,
+    constant_source,
+    is_call,
+    is_gradient,
+    is_loss,
+    phase_of,
+)
 from onnxbf.operators import Kind, Operator, Role, find_operator
 from onnxbf.recipe import Recipe, Rule
 
@@ -85,12 +93,13 @@ def decide(
         return Decision(None, reason=_unknown(model, node))
     if operator.kind is Kind.MOVEMENT:
         return Decision(operator, reason="only moves or selects values")
-    refused = _not_float32(node, operator) or selection.refuses(node, operator.kind)
+    kind = Kind.LOSS if is_loss(node) else operator.kind
+    refused = _not_float32(node, operator) or selection.refuses(node, kind)
     if refused:
         return Decision(operator, reason=refused)
     if any(output in shapes for output in node.outputs):
         return Decision(operator, reason="computed from shapes alone")
-    rule = recipe.match(node.name or "", node.op_type, operator.kind, phase_of(node))
+    rule = recipe.match(node.name or "", node.op_type, kind, phase_of(node))
     if rule is None:
         return Decision(operator, reason="no rule of the recipe matches")
     return Decision(operator, rule)

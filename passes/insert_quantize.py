@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
-from onnxbf.formats import Cast
-from onnxbf.graph import ROLE_KEY, Names, subgraphs_of, top_graphs
+from onnxbf.formats import Cast, Rounding
+from onnxbf.graph import ROLE_KEY, Names, step_input, subgraphs_of, top_graphs
 from onnxbf.operators import Operator, Role
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import EVERYTHING, Selection, decide, role_of, shape_values
@@ -129,9 +129,11 @@ class _Insertion:
         name = self.names.fresh(f"{value.name}_{cast.format}")
         key = zlib.crc32(name.encode())  # a stable number of the node's own for its random stream
         attributes = cast_attributes(cast, seed=self.options.seed, node=key)
+        stochastic = cast.rounding is Rounding.STOCHASTIC
+        step = step_input(self.model) if stochastic else None
         quantize = ir.node(
             "QuantizeDequantize",
-            [value],
+            [value] if step is None else [value, step],
             attributes,
             domain=DOMAIN,
             name=f"{name}_quantize",

@@ -117,13 +117,14 @@ def _forward_of(node: ir.Node, model: ir.Model) -> ir.Node:
 
 def _sizes(node: ir.Node, value: ir.Value) -> list[int]:
     """The sizes of all axes; 0 for batch and channels, which are not resized."""
-    sizes = [0, 0] if value.shape is None else [0, 0, *value.shape[2:]]
-    if len(sizes) == 2 or any(not isinstance(size, int) for size in sizes):
+    sizes = [] if value.shape is None else [*value.shape[2:]]
+    fixed = [size for size in sizes if isinstance(size, int)]
+    if not sizes or len(fixed) != len(sizes):
         raise UnsupportedError(
             f"Node {node.name!r} cannot be differentiated: its gradient needs all sizes but batch "
             "and channels to be fixed. Export the model with fixed sizes."
         )
-    return sizes
+    return [0, 0, *fixed]
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _matrix(
     feeds: dict[str, NDArray[Any]] = {"x": np.eye(size, dtype=np.float32)[:, None]}
     if unit.scale is not None:
         feeds["scales"] = np.array([1, 1, unit.scale], np.float32)
-    rows = np.asarray(ReferenceEvaluator(made).run(None, feeds)[0])
+    results: Any = ReferenceEvaluator(made).run(None, feeds)
+    rows = results[0]
     return np.ascontiguousarray(rows[:, 0, :resized].T, dtype=np.float32)
 
 

@@ -23,6 +23,8 @@ from onnxbf.passes.infer_types import ForgetTypes, InferTypes
 from onnxbf.passes.insert_quantize import InsertQuantize
 from onnxbf.passes.lower_portable import LowerPortable
 from onnxbf.passes.saturate_constants import SaturateConstants
+from onnxbf.passes.split_gradients import SplitGradients
+from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.passes.type_functions import TypeFunctions
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.recipe import Recipe, check_op_type, compile_pattern, load_recipe
@@ -46,6 +48,8 @@ def rewrite(
     types = InferTypes(report)
     passes: list[GraphPass] = [
         Canonicalize(report),
+        StampPhases(report),
+        SplitGradients(report),
         *([InferShapes(report)] if recipe.casts else []),
         types,
         SaturateConstants(report, recipe),

@@ -35,13 +35,17 @@ class StampPhases(GraphPass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        if not is_gradient_graph(model):
+        if not is_gradient_graph(model) or _is_stamped(model):
             return ir.passes.PassResult(model, modified=False)
         _mark_parameters(model.graph)
         graph = _Gradients.of(model.graph)
         for node in reversed(model.graph):
             node.metadata_props[PHASE_KEY] = graph.phase(node).value
         return ir.passes.PassResult(model, modified=True)
+
+
+def _is_stamped(model: ir.Model) -> bool:
+    return any(PHASE_KEY in node.metadata_props for node in model.graph)
 
 
 def _mark_parameters(graph: ir.Graph) -> None:

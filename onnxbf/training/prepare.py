@@ -33,8 +33,12 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(model: ir.Model) -> Prepared:
+def prepare(model: ir.Model, *, training: bool = True) -> Prepared:
     """A copy of ``model`` in training form.
+
+    Args:
+        training: whether it computes as in training, or as in evaluation: by running statistics.
+            Its initializers have the same names in both.
 
     Raises:
         UnsupportedError: an opset that is too new for training and cannot be converted down.
@@ -47,8 +51,7 @@ def prepare(model: ir.Model) -> Prepared:
         InferTypes(report),
         UntieConstants(report),
         ExplicitPadding(report),
-        batch_norm,
-        FitGradients(report),
+        *([batch_norm, FitGradients(report)] if training else []),
     ]
     ShapeInferencePass()(model)
     for graph_pass in passes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxbf.graph import BUFFER, PARAMETER, kind_of
 from onnxbf.protos import to_proto
 from onnxbf.session import make_session, share
+from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.gradients import GRADIENT, LOSS_SCALE, NEXT
 from onnxbf.training.variables import Variables
 
@@ -83,7 +84,7 @@ class _Bound:
 
 
 class Program:
-    """One training step: ``backward`` any number of times, then ``update``.
+    """One training step: ``backward``, each followed by ``accumulate`` if several, then ``update``.
 
     Args:
         gradient: a gradient graph (see gradients.py).
@@ -110,8 +111,14 @@ class Program:
         self.weights = Variables({k: v for k, v in state.items() if k not in running})
         self.gradients = {f"{name}{GRADIENT}": np.zeros_like(state[name]) for name in trained}
         self._gradients = {name: share(array) for name, array in self.gradients.items()}
+        self._sums: Variables | None = None
         self._backward = _Bound(gradient, threads, self.scalars)
         self._update = _Bound(update, threads, self.scalars)
+        self._accumulate = _Bound(
+            make_accumulation({name: array.shape for name, array in self.gradients.items()}),
+            threads,
+            self.scalars,
+        )
 
     def backward(self, batch: Batch) -> float:
         """The loss of a batch; its gradients stand in ``gradients`` afterwards."""
@@ -120,15 +127,27 @@ class Program:
         self.buffers.advance()
         return float(self._backward.output(binding, self._loss))
 
+    def accumulate(self) -> None:
+        """Add the gradients to the sums, which the next update uses in their place."""
+        if self._sums is None:
+            zeros = {name: np.zeros_like(array) for name, array in self.gradients.items()}
+            self._sums = Variables({f"{name}{SUM}": array for name, array in zeros.items()})
+        self._accumulate.run((self._sums.side,), self._read, self._write, {})
+        self._sums.advance()
+
     def update(self) -> float:
         """One update of the weights by the gradients; returns the gradients' global norm.
 
         Where that is not finite, the weights stay as they were.
         """
-        binding = self._update.run((self.weights.side,), self._read, self._write, {})
+        sums = self._sums
+        key = (self.weights.side, -1 if sums is None else sums.side)
+        binding = self._update.run(key, self._read_summed, self._write, {})
         norm = float(self._update.output(binding, NORM))
         if math.isfinite(norm):
             self.weights.advance()
+        if sums is not None:
+            sums.clear()
         return norm
 
     def state(self) -> dict[str, Array]:
@@ -146,6 +165,11 @@ class Program:
         store = self._store(name)
         return None if store is None else store.present(name)
 
+    def _read_summed(self, name: str) -> OrtValue | None:
+        if self._sums is not None and name in self._gradients:
+            return self._sums.present(f"{name}{SUM}")
+        return self._read(name)
+
     def _write(self, name: str) -> OrtValue | None:
         if name in self._gradients:
             return self._gradients[name]
@@ -154,4 +178,5 @@ class Program:
         return None if store is None else store.coming(name)
 
     def _store(self, name: str) -> Variables | None:
-        return next((store for store in (self.weights, self.buffers) if name in store), None)
+        stores = (self.weights, self.buffers, self._sums)
+        return next((store for store in stores if store is not None and name in store), None)

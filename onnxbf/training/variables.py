@@ -48,6 +48,11 @@ class Variables:
     def advance(self) -> None:
         self.side = 1 - self.side
 
+    def clear(self) -> None:
+        """Make the present values zero."""
+        for pair in self._arrays.values():
+            pair[self.side].fill(0)
+
     def arrays(self) -> dict[str, Array]:
         """The present values, on their own memory: the step after the next changes them."""
         return {name: pair[self.side] for name, pair in self._arrays.items()}
