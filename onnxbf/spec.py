@@ -1,7 +1,7 @@
 """One reader for every option written ``name{key=value,...}``.
 
 Casts, recipes' effects, schedules and optimizers are all given in this form on the command line
-and in TOML files. Values may hold braces of their own, so specs nest.
+and in TOML files. Values may hold braces and brackets of their own, so specs nest.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def parse_spec(text: str) -> Spec:
 
 
 def _split(options: str, text: str) -> list[str]:
-    """Split at the commas that stand outside of inner braces."""
+    """Split at the commas that stand outside of inner braces and brackets."""
     items, depth, start = [], 0, 0
     for position, character in enumerate(options):
-        depth += (character == "{") - (character == "}")
+        depth += (character in "{[") - (character in "}]")
         if depth < 0:
             break
         if character == "," and depth == 0:
