@@ -30,10 +30,10 @@ class ClipByNorm:
     limit: float
 
     def __call__(self, emitter: Emitter, updates: Sequence[Update]) -> Sequence[Update]:
-        limit = emitter.constant(self.limit)
+        updates, limit = [emitter.plain(u) for u in updates], emitter.constant(self.limit)
         largest = emitter.shared.Max(emitter.global_norm(updates), limit)
         factor = emitter.shared.Div(limit, largest)
-        return [replace(emitter.plain(update), scale=factor) for update in updates]
+        return [replace(update, scale=factor) for update in updates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +242,16 @@ class TrustRatio:
     """
 
     def __call__(self, emitter: Emitter, updates: Sequence[Update]) -> Sequence[Update]:
-        return [self._scaled(emitter, emitter.plain(update)) for update in updates]
+        return [self._scaled(emitter, update) for update in updates]
 
     def _scaled(self, emitter: Emitter, update: Update) -> Update:
+        """A scale that the update has drops out of the ratio times the update."""
         b = emitter.of(update)
-        weight = b.ReduceL2(update.weight, keepdims=0)
-        change = b.ReduceL2(update.value, keepdims=0)
+        scale = emitter.constant(1.0) if update.scale is None else update.scale
+        weight = emitter.square_sum(update.parameter, update.weight)
+        change = emitter.square_sum(update.parameter, update.value)
         usable = b.Greater(b.Min(weight, change), emitter.constant(0.0))
-        ratio = b.Where(usable, b.Div(weight, change), emitter.constant(1.0))
+        ratio = b.Where(usable, b.Sqrt(b.Div(weight, change)), scale)
         return replace(update, scale=ratio)
 
 

@@ -10,6 +10,8 @@ import onnx_ir as ir
 from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot, Update
 from onnxbf.training.optimizers import Optimizer
 
+__all__ = ["Parameter", "Slot", "UpdateGraph", "make_update"]
+
 
 @dataclass(frozen=True, slots=True)
 class UpdateGraph:
