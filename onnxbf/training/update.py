@@ -1,0 +1,57 @@
+"""The update graph: parameters, gradients and slots in, their next values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot, Update
+from onnxbf.training.optimizers import Optimizer
+
+__all__ = ["Parameter", "Slot", "UpdateGraph", "make_update"]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateGraph:
+    """One optimizer's update of given parameters, and the slots that it keeps, in order."""
+
+    model: ir.Model
+    slots: tuple[Slot, ...]
+
+
+def make_update(parameters: Sequence[Parameter], optimizer: Optimizer) -> UpdateGraph:
+    """The update graph of ``parameters``: plain ONNX of opset 20.
+
+    Its inputs are ``<parameter>``, ``<parameter>.gradient`` and ``<parameter>.<slot>``, all of them
+    float32, and the scalars ``learning_rate`` (float32), ``step`` (int64, 0 for the first update;
+    those that were skipped do not count) and ``gradient_scale`` (float32), by which gradients are
+    multiplied before all else.
+
+    Its outputs are ``<parameter>.next``, ``<parameter>.<slot>.next`` and ``gradient_norm``: the
+    Euclidean norm of all scaled gradients together, before any clipping. It is not finite where a
+    gradient is not, or where the sum of squares overflows float32; what the other outputs hold is
+    then of no use.
+
+    Raises:
+        ModelError: no parameters, names that collide, or an exclusion that excludes nothing.
+    """
+    emitter = Emitter(parameters)
+    updates = emitter.updates
+    norm = emitter.global_norm(updates)
+    for transform in optimizer.chain():
+        updates = transform(emitter, updates)
+    for update in updates:
+        _descend(emitter, update)
+    emitter.result(norm, GRADIENT_NORM, ir.Shape(()))
+    return UpdateGraph(emitter.finish(), tuple(emitter.slots))
+
+
+def _descend(emitter: Emitter, update: Update) -> None:
+    """Take an update off its parameter."""
+    b, weight = emitter.of(update), update.weight
+    if update.decay:
+        weight = b.Mul(weight, emitter.shrink(update.decay))
+    step = b.Mul(update.value, emitter.rate(update.scale))
+    emitter.keep(update.weight, b.Sub(weight, step))
