@@ -27,8 +27,9 @@ class NameUnknown(OnnxbfError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         choices = sorted(known)
-        near = difflib.get_close_matches(name, choices, n=1)
-        told = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices)}."
+        folded = {choice.casefold(): choice for choice in choices}
+        near = difflib.get_close_matches(name.casefold(), folded, n=1)
+        told = f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(choices)}."
         super().__init__(f"Unknown {kind} {name!r}: {told}{' ' + hint if hint else ''}")
 
 

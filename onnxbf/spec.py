@@ -45,7 +45,7 @@ def parse_spec(text: str) -> Spec:
     if match is None:
         raise SpecError(f"Cannot read {text!r}: expected name or name{{key=value,...}}.")
     options: dict[str, str] = {}
-    for item in _split(match["options"] or "", text):
+    for item in split_items(match["options"] or "", text):
         key, equals, value = item.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise SpecError(f"Cannot read option {item!r} in {text!r}: expected key=value.")
@@ -55,7 +55,7 @@ def parse_spec(text: str) -> Spec:
     return Spec(match["name"].strip(), options)
 
 
-def _split(options: str, text: str) -> list[str]:
+def split_items(options: str, text: str) -> list[str]:
     """Split at the commas that stand outside of inner braces and brackets."""
     items, depth, start = [], 0, 0
     for position, character in enumerate(options):

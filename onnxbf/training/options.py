@@ -13,20 +13,27 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from onnxbf.errors import NameUnknown, SpecError
-from onnxbf.spec import parse_spec
+from onnxbf.spec import parse_spec, split_items
 
 T = TypeVar("T")
 
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
-def build(text: str, table: Mapping[str, Callable[..., T]], kind: str) -> T:
+Parsers = Mapping[type, Callable[[str], Any]]
+_NONE: Parsers = types.MappingProxyType({})
+
+
+def build(
+    text: str, table: Mapping[str, Callable[..., T]], kind: str, parsers: Parsers = _NONE
+) -> T:
     """What ``table`` builds for a text.
 
     Args:
         text: such as ``sgd{momentum=0.9}``; tuples are written ``[1,2,3]``.
         table: the builders by name.
         kind: what errors call these objects: schedule, loss, optimizer ...
+        parsers: how to read options of other types than numbers, truth values and text.
 
     Raises:
         NameUnknown: no such object, or no such option of it.
@@ -43,7 +50,7 @@ def build(text: str, table: Mapping[str, Callable[..., T]], kind: str) -> T:
         if option not in parameters:
             raise NameUnknown(f"option of {kind} {spec.name!r}", option, parameters)
         try:
-            values[option] = _convert(value, hints.get(option, str))
+            values[option] = _convert(value, hints.get(option, str), parsers)
         except ValueError as error:
             raise SpecError(
                 f"Option {option!r} of {kind} {spec.name!r} cannot be {value!r}: {error}."
@@ -59,12 +66,15 @@ def build(text: str, table: Mapping[str, Callable[..., T]], kind: str) -> T:
         raise SpecError(f"The {kind} {text!r} cannot be had: {error}.") from None
 
 
-def _convert(text: str, annotation: Any) -> Any:
+def _convert(text: str, annotation: Any, parsers: Parsers) -> Any:
     """Text as a value of an annotated type; ValueError says what was expected."""
     if isinstance(annotation, types.UnionType):  # X | None
         (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is tuple:
-        return tuple(_convert(part, typing.get_args(annotation)[0]) for part in _items(text))
+        kind = typing.get_args(annotation)[0]
+        return tuple(_convert(part, kind, parsers) for part in _items(text))
+    if annotation in parsers:
+        return parsers[annotation](text)
     if annotation is bool:
         if text.lower() not in _TRUTH:
             raise ValueError("expected true or false")
@@ -75,8 +85,9 @@ def _convert(text: str, annotation: Any) -> Any:
 
 
 def _items(text: str) -> list[str]:
-    inner = text.strip().removeprefix("[").removesuffix("]")
-    return [part.strip() for part in inner.split(",") if part.strip()]
+    if not (text.startswith("[") and text.endswith("]")):
+        raise ValueError("expected a list like [1,2]")
+    return [part.strip() for part in split_items(text[1:-1], text)]
 
 
 def _number(text: str, kind: type[int] | type[float]) -> float:

@@ -1,0 +1,133 @@
+"""From a forward model to the graphs of training under a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from onnxbf.graph import BUFFER, PARAMETER, mark_kind
+from onnxbf.passes.lower_gradients import LowerGradients
+from onnxbf.passes.pipeline import rewrite
+from onnxbf.passes.split_gradients import SplitGradients
+from onnxbf.recipe import Recipe
+from onnxbf.report import Report
+from onnxbf.training.gradients import differentiate
+from onnxbf.training.loss_functions import Loss
+from onnxbf.training.losses import Attached, attach_loss
+from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
+from onnxbf.training.options import build
+from onnxbf.training.parameters import choose_parameters
+from onnxbf.training.prepare import prepare
+from onnxbf.training.update import Parameter, make_update
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingGraphs:
+    """What a trainer runs.
+
+    Attributes:
+        gradient: batch, parameters, buffers in; loss, predictions, gradients, next buffers out.
+        update: parameters, slots, gradients, learning rate in; next parameters and slots out.
+        evaluation: batch, parameters, buffers in; loss and predictions out.
+        state: the initial value of every parameter, slot and buffer.
+        attached: the names of the loss, the labels and the predictions.
+        trained: the names of the parameters.
+        report: what the recipe rounds in the gradient graph.
+        notes: what else the user should know.
+    """
+
+    gradient: ir.Model
+    update: ir.Model
+    evaluation: ir.Model
+    state: dict[str, Array]
+    attached: Attached
+    trained: tuple[str, ...]
+    report: Report
+    notes: tuple[str, ...]
+
+    def under(self, recipe: Recipe, *, portable: bool = False, seed: int = 0) -> TrainingGraphs:
+        """The same graphs rewritten as a recipe says; these stay as they are."""
+        gradient, evaluation, update = (
+            model.clone() for model in (self.gradient, self.evaluation, self.update)
+        )
+        report = rewrite(gradient, recipe, portable=portable, seed=seed)
+        rewrite(evaluation, recipe, portable=portable, seed=seed)
+        return replace(self, gradient=gradient, evaluation=evaluation, update=update, report=report)
+
+
+def build_graphs(
+    model: ir.Model,
+    loss: str | Loss,
+    optimizer: str | Optimizer,
+    *,
+    outputs: Sequence[str] | None = None,
+    train: str | Sequence[str] = (),
+    freeze: str | Sequence[str] = (),
+) -> TrainingGraphs:
+    """The graphs of training ``model`` in float32; ``under`` brings them under a recipe.
+
+    Args:
+        model: a forward model; it is not changed.
+        loss: text such as ``cross-entropy{label_smoothing=0.1}``.
+        optimizer: text such as ``sgd{momentum=0.9}``.
+        outputs: the outputs that the loss is of, where the model has several.
+        train: regular expressions, see ``choose_parameters``.
+        freeze: likewise.
+
+    Raises:
+        OnnxbfError: whatever ``prepare``, ``attach_loss``, ``choose_parameters``, ``differentiate``
+            and ``make_update`` raise.
+    """
+    prepared = prepare(model)
+    attached = attach_loss(prepared.model, loss, outputs=outputs)
+    choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)
+    state = _initial(prepared.model, [*choice.trained, *prepared.buffers])
+    gradient = differentiate(prepared.model, attached.loss, choice.trained, prepared.buffers)
+    for graph_pass in (SplitGradients(Report("none")), LowerGradients(Report("none"))):
+        graph_pass(gradient)
+    chosen = build(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
+    update = make_update([Parameter(n, state[n].shape) for n in choice.trained], chosen)
+    for slot in update.slots:
+        state[slot.name] = np.full(slot.shape, slot.fill, np.float32)
+    return TrainingGraphs(
+        gradient,
+        update.model,
+        _evaluation(model, loss, outputs, choice.trained, prepared.buffers),
+        state,
+        attached,
+        choice.trained,
+        Report("none"),
+        (*prepared.notes, *attached.notes),
+    )
+
+
+def _initial(model: ir.Model, names: Sequence[str]) -> dict[str, Array]:
+    initializers = model.graph.initializers
+    values = {name: initializers[name].const_value for name in names}
+    return {name: np.array(value.numpy()) for name, value in values.items() if value is not None}
+
+
+def _evaluation(
+    model: ir.Model,
+    loss: str | Loss,
+    outputs: Sequence[str] | None,
+    trained: Sequence[str],
+    buffers: Sequence[str],
+) -> ir.Model:
+    """The model as it is used after training, its weights and running statistics as inputs."""
+    evaluated = prepare(model, training=False).model
+    attach_loss(evaluated, loss, outputs=outputs)
+    graph = evaluated.graph
+    for name in (*trained, *buffers):
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        mark_kind(value, BUFFER if name in buffers else PARAMETER)
+        graph.inputs.append(value)
+    return evaluated

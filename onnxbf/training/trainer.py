@@ -1,0 +1,136 @@
+"""One network in training, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxbf.errors import OnnxbfError
+from onnxbf.training.evaluation import Evaluation, first_not_finite
+from onnxbf.training.gradients import LOSS_SCALE
+from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.training.loss_scale import LossScale
+from onnxbf.training.program import GRADIENT_SCALE, RATE, STEP, Program
+
+Array = NDArray[Any]
+Batch = Mapping[str, Array]
+
+
+class LossNotFinite(OnnxbfError):
+    """The loss became infinite or NaN; the message names the first node that made it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did.
+
+    Attributes:
+        index: which update this is, from 0, those that were skipped included.
+        loss: the mean over the accumulated batches.
+        norm: the global norm of the gradients, scaling taken out.
+        rate: the learning rate.
+        loss_scale: what the loss was scaled by.
+        skipped: whether the update was left out, because a gradient was not finite.
+    """
+
+    index: int
+    loss: float
+    norm: float
+    rate: float
+    loss_scale: float
+    skipped: bool
+
+
+class Trainer:
+    """A network, its optimizer and its loss scale.
+
+    Args:
+        graphs: see ``build_graphs`` and ``TrainingGraphs.under``.
+        loss_scale: how the loss is scaled.
+        threads: how many ONNX Runtime uses; None: one for each core.
+        stop_on_nan: raise where a loss is not finite, rather than go on.
+    """
+
+    def __init__(
+        self,
+        graphs: TrainingGraphs,
+        *,
+        loss_scale: LossScale | None = None,
+        threads: int | None = None,
+        stop_on_nan: bool = True,
+    ) -> None:
+        self.graphs = graphs
+        self.loss_scale = loss_scale or LossScale()
+        self.index = 0
+        self.updates = 0  # those that counted, which is what optimizers correct their bias by
+        self.batches = 0
+        self._stop_on_nan = stop_on_nan
+        self._program = Program(
+            graphs.gradient, graphs.update, graphs.attached.loss, graphs.state, threads
+        )
+        self._evaluation = Evaluation(graphs, threads)
+
+    def step(self, batches: Sequence[Batch], rate: float) -> Step:
+        """One update by the mean gradient of ``batches``."""
+        program, scale = self._program, self.loss_scale.scale
+        losses = []
+        for batch in batches:
+            program.scalars.set(**{LOSS_SCALE: scale, STEP: self.batches})
+            losses.append(program.backward(batch))
+            self._check(losses[-1], batch)
+            self.batches += 1
+            if len(batches) > 1:
+                program.accumulate()
+        program.scalars.set(
+            **{GRADIENT_SCALE: 1 / (scale * len(batches)), RATE: rate, STEP: self.updates}
+        )
+        norm = program.update()
+        self.loss_scale = self.loss_scale.after(norm)
+        skipped = not math.isfinite(norm)
+        done = Step(self.index, float(np.mean(losses)), norm, rate, scale, skipped)
+        self.index += 1
+        self.updates += not skipped
+        return done
+
+    def evaluate(self, batch: Batch) -> tuple[float, list[Array]]:
+        """The loss of a batch and the predictions, as the network is used after training."""
+        return self._evaluation.run(batch, self._program.state())
+
+    def state(self) -> dict[str, Array]:
+        """Parameters, slots and buffers by name, on the memory that training changes."""
+        return self._program.state()
+
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint holds besides ``state``."""
+        return {
+            "index": self.index,
+            "updates": self.updates,
+            "batches": self.batches,
+            "loss_scale": asdict(self.loss_scale),
+        }
+
+    def resume(self, state: Batch, counters: Mapping[str, Any]) -> None:
+        """Go on where ``state`` and ``counters`` were taken.
+
+        Raises:
+            ModelError: a state of another network.
+        """
+        self._program.load(state)
+        self.index, self.updates = counters["index"], counters["updates"]
+        self.batches = counters["batches"]
+        self.loss_scale = LossScale(**counters["loss_scale"])
+
+    def _check(self, loss: float, batch: Batch) -> None:
+        if math.isfinite(loss) or not self._stop_on_nan:
+            return
+        node = first_not_finite(self.graphs, batch, self._program.state())
+        made = f": the first to give such a number is {node}" if node else ""
+        raise LossNotFinite(
+            f"The loss of step {self.index} is {loss}{made}. Lower the learning rate, or scale the "
+            "loss if the format is narrow."
+        )
