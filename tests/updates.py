@@ -36,7 +36,14 @@ class Run:
     ``steps`` counts them; ``norm`` is the last gradient norm; ``last`` all that the last step gave.
     """
 
-    def __init__(self, optimizer: Optimizer, weights: Arrays, *, reference: bool = False) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        weights: Arrays,
+        *,
+        reference: bool = False,
+        threads: int | None = None,
+    ) -> None:
         update = make_update(parameters_of(weights), optimizer)
         self.proto = to_proto(update.model)
         onnx.checker.check_model(self.proto, full_check=True)
@@ -45,7 +52,8 @@ class Run:
         self.steps = 0
         self.norm = float("nan")
         self.last: dict[str, NDArray[Any]] = {}
-        self._session = None if reference else make_session(self.proto.SerializeToString())
+        serialized = self.proto.SerializeToString()
+        self._session = None if reference else make_session(serialized, threads=threads)
 
     def step(self, gradients: Arrays, rate: float = 0.1, scale: float = 1.0) -> Arrays:
         """One update; the state after it."""

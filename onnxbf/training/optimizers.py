@@ -1,6 +1,6 @@
 """The optimizers: each a frozen dataclass whose fields are its options, and a chain of transforms.
 
-None has a learning rate, which is the schedule's. Numbers and names are those of torch.optim where
+None has a learning rate, which is the schedule's. Defaults and forms are those of torch.optim where
 it has the optimizer.
 """
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot, Update
-from onnxbf.training.optimizers import Optimizer
+from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
+from onnxbf.training.options import build
 
 __all__ = ["Parameter", "Slot", "UpdateGraph", "make_update"]
 
@@ -21,7 +22,7 @@ class UpdateGraph:
     slots: tuple[Slot, ...]
 
 
-def make_update(parameters: Sequence[Parameter], optimizer: Optimizer) -> UpdateGraph:
+def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> UpdateGraph:
     """The update graph of ``parameters``: plain ONNX of opset 20.
 
     Its inputs are ``<parameter>``, ``<parameter>.gradient`` and ``<parameter>.<slot>``, all of them
@@ -34,13 +35,20 @@ def make_update(parameters: Sequence[Parameter], optimizer: Optimizer) -> Update
     gradient is not, or where the sum of squares overflows float32; what the other outputs hold is
     then of no use.
 
+    Args:
+        parameters: what is trained, in the order that inputs and outputs get.
+        optimizer: an optimizer, or text such as ``sgd{momentum=0.9}``.
+
     Raises:
+        NameUnknown: an optimizer or an option that does not exist.
+        SpecError: text that cannot be read, or an option that is out of range.
         ModelError: no parameters, names that collide, or an exclusion that excludes nothing.
     """
+    chosen = build(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
     emitter = Emitter(parameters)
     updates = emitter.updates
     norm = emitter.global_norm(updates)
-    for transform in optimizer.chain():
+    for transform in chosen.chain():
         updates = transform(emitter, updates)
     for update in updates:
         _descend(emitter, update)

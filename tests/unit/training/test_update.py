@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from onnxbf.errors import ModelError
+from onnxbf.errors import ModelError, NameUnknown
 from onnxbf.graph import Phase, phase_of
 from onnxbf.training.emitter import Parameter, Slot
 from onnxbf.training.optimizers import OPTIMIZERS
@@ -94,6 +94,27 @@ def test_the_norm_of_large_tensors_is_precise(shape: tuple[int, ...]) -> None:
     update.step({"w": gradient}, scale=0.5)
     exact = 0.5 * np.sqrt((gradient.astype(np.float64) ** 2).sum())
     assert distance(np.float32([update.norm]), np.array([exact])) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "lion"])
+def test_optimizers_without_roots_do_not_depend_on_the_number_of_threads(name: str) -> None:
+    shapes = {"large": (701, 703), "long": (300_001,), "small": (3, 5)}
+    optimizer = OPTIMIZERS[name](clip_norm=1.0, weight_decay=0.1)
+    one, three = (Run(optimizer, draw(0, shapes), threads=threads) for threads in (1, 3))
+    for seed in (1, 2):
+        for update in (one, three):
+            update.step(draw(seed, shapes))
+        assert one.norm == three.norm
+        for key, array in one.state.items():
+            assert array.tobytes() == three.state[key].tobytes(), key
+
+
+def test_an_optimizer_may_be_given_as_text() -> None:
+    parameters = [Parameter("w", (2,))]
+    update = make_update(parameters, "adagrad{initial=0.5}")
+    assert update.slots == make_update(parameters, OPTIMIZERS["adagrad"](initial=0.5)).slots
+    with pytest.raises(NameUnknown, match="did you mean 'adagrad'"):
+        make_update(parameters, "adagrd")
 
 
 def test_no_parameters_are_an_error() -> None:
