@@ -16,14 +16,14 @@ from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.recipe import Recipe
 from onnxbf.report import Report
+from onnxbf.training.emitter import Parameter
 from onnxbf.training.gradients import differentiate
 from onnxbf.training.loss_functions import Loss
 from onnxbf.training.losses import Attached, attach_loss
-from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
-from onnxbf.training.options import build
+from onnxbf.training.optimizers import Optimizer
 from onnxbf.training.parameters import choose_parameters
 from onnxbf.training.prepare import prepare
-from onnxbf.training.update import Parameter, make_update
+from onnxbf.training.update import make_update
 
 Array = NDArray[Any]
 
@@ -92,8 +92,7 @@ def build_graphs(
     gradient = differentiate(prepared.model, attached.loss, choice.trained, prepared.buffers)
     for graph_pass in (SplitGradients(Report("none")), LowerGradients(Report("none"))):
         graph_pass(gradient)
-    chosen = build(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
-    update = make_update([Parameter(n, state[n].shape) for n in choice.trained], chosen)
+    update = make_update([Parameter(n, state[n].shape) for n in choice.trained], optimizer)
     for slot in update.slots:
         state[slot.name] = np.full(slot.shape, slot.fill, np.float32)
     return TrainingGraphs(

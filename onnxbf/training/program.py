@@ -14,6 +14,7 @@ from onnxbf.graph import BUFFER, PARAMETER, kind_of
 from onnxbf.protos import to_proto
 from onnxbf.session import make_session, share
 from onnxbf.training.accumulate import SUM, make_accumulation
+from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.gradients import GRADIENT, LOSS_SCALE, NEXT
 from onnxbf.training.variables import Variables
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
 Find = Callable[[str], "OrtValue | None"]
-STEP, RATE, GRADIENT_SCALE, NORM = "step", "learning_rate", "gradient_scale", "gradient_norm"
 
 
 class Scalars:
@@ -33,7 +33,7 @@ class Scalars:
         self.arrays: dict[str, Array] = {
             LOSS_SCALE: np.ones((), np.float32),
             GRADIENT_SCALE: np.ones((), np.float32),
-            RATE: np.zeros((), np.float32),
+            LEARNING_RATE: np.zeros((), np.float32),
             STEP: np.zeros((), np.int64),
         }
         self.values = {name: share(array) for name, array in self.arrays.items()}
@@ -143,7 +143,7 @@ class Program:
         sums = self._sums
         key = (self.weights.side, -1 if sums is None else sums.side)
         binding = self._update.run(key, self._read_summed, self._write, {})
-        norm = float(self._update.output(binding, NORM))
+        norm = float(self._update.output(binding, GRADIENT_NORM))
         if math.isfinite(norm):
             self.weights.advance()
         if sums is not None:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.errors import OnnxbfError
+from onnxbf.training.emitter import GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.evaluation import Evaluation, first_not_finite
 from onnxbf.training.gradients import LOSS_SCALE
 from onnxbf.training.graphs import TrainingGraphs
 from onnxbf.training.loss_scale import LossScale
-from onnxbf.training.program import GRADIENT_SCALE, RATE, STEP, Program
+from onnxbf.training.program import Program
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
@@ -87,7 +88,7 @@ class Trainer:
             if len(batches) > 1:
                 program.accumulate()
         program.scalars.set(
-            **{GRADIENT_SCALE: 1 / (scale * len(batches)), RATE: rate, STEP: self.updates}
+            **{GRADIENT_SCALE: 1 / (scale * len(batches)), LEARNING_RATE: rate, STEP: self.updates}
         )
         norm = program.update()
         self.loss_scale = self.loss_scale.after(norm)
