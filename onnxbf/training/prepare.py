@@ -15,6 +15,7 @@ from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.explicit_padding import ExplicitPadding
 from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
 from onnxbf.passes.untie_constants import UntieConstants
 from onnxbf.protos import from_proto, to_proto
@@ -50,6 +51,7 @@ def prepare(model: ir.Model, *, training: bool = True) -> Prepared:
         Canonicalize(report),
         InferTypes(report),
         UntieConstants(report),
+        TieWeights(report),
         ExplicitPadding(report),
         *([batch_norm, FitGradients(report)] if training else []),
     ]
