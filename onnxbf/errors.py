@@ -4,6 +4,7 @@
     ├── NameUnknown        a recipe, format, rounding, option ... that does not exist
     ├── SpecError          text of the form ``name{key=value,...}`` that cannot be read
     ├── ModelError         a file or graph that is not a usable ONNX model
+    ├── DataError          data or labels that cannot be read, or do not fit the model
     ├── UnsupportedError   a request that is clear but cannot be met (says why)
     ├── RuntimeMissing     ONNX Runtime is absent, or older than the model
     └── KernelError        the kernel library is absent or unusable on this machine
@@ -39,6 +40,10 @@ class SpecError(OnnxbfError):
 
 class ModelError(OnnxbfError):
     """A file or graph that is not a usable ONNX model."""
+
+
+class DataError(OnnxbfError):
+    """Data or labels that cannot be read, or do not fit the model."""
 
 
 class UnsupportedError(OnnxbfError):

@@ -1,0 +1,172 @@
+"""Which field of the data goes to which input of a model, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from onnxbf.errors import DataError
+from onnxbf.graph import LABEL, kind_of
+from onnxbf.training.batching import Batches
+from onnxbf.training.examples import Data, Field, describe
+
+Array = NDArray[Any]
+
+_LABEL_NAMES = frozenset({"labels", "label", "targets", "target", "y"})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How batches of the data become batches of a model.
+
+    Attributes:
+        names: of the field that each input takes, by the input's name.
+        dtypes: of the inputs.
+        fixed_batch: the inputs whose number of examples the model fixes, and that number.
+        notes: what the user should know.
+    """
+
+    names: Mapping[str, str]
+    dtypes: Mapping[str, np.dtype[Any]]
+    fixed_batch: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """A batch under the names and in the types of the inputs."""
+        return {
+            name: batch[field].astype(self.dtypes[name], copy=False)
+            for name, field in self.names.items()
+        }
+
+    def check_batches(self, batches: Batches) -> None:
+        """DataError where the model fixes another size than all batches have."""
+        for name, size in self.fixed_batch.items():
+            if size != batches.batch_size:
+                raise DataError(
+                    f"Input {name!r} takes batches of {size}, not of {batches.batch_size}: choose "
+                    "that batch size, or export the model with a symbolic one."
+                )
+            if batches.last_is_short:
+                raise DataError(
+                    f"Input {name!r} takes batches of exactly {size}, but the last one of an epoch "
+                    "is shorter: leave it out (drop_last)."
+                )
+
+
+def match_inputs(data: Data, inputs: Sequence[ir.Value]) -> Match:
+    """Fit data to the inputs of a model: each takes the field of its name.
+
+    Without such a field, the labels take the only one called label, target or the like; and a
+    single input that then remains takes the single field that does. Whole numbers and narrower
+    floating point widen where every number stays what it is; float64 is rounded to float32.
+
+    Args:
+        inputs: those that are part of a batch, the labels among them.
+
+    Raises:
+        DataError: an input without a field, or one of another type, rank or size.
+    """
+    names = _names(data, inputs)
+    checked = [_check(value, names[value.name or ""], data) for value in inputs]
+    dtypes = {value.name or "": _dtype(value) for value in inputs}
+    notes = [note for note in checked if note]
+    notes += [f"Input {to!r} takes {of!r} of the data." for to, of in names.items() if to != of]
+    fixed = {
+        value.name or "": value.shape[0]
+        for value in inputs
+        if value.shape is not None and isinstance(value.shape[0], int)
+    }
+    return Match(names, dtypes, fixed, tuple(notes))
+
+
+def _names(data: Data, inputs: Sequence[ir.Value]) -> dict[str, str]:
+    found = {value.name or "": value.name or "" for value in inputs if value.name in data.fields}
+    rest = [value for value in inputs if value.name not in found]
+    fields = [name for name in data.names if name not in found]
+    labels = [value for value in rest if kind_of(value) == LABEL]
+    named = [name for name in fields if name.casefold() in _LABEL_NAMES]
+    if len(labels) == len(named) == 1:
+        found[labels[0].name or ""] = named[0]
+        rest.remove(labels[0])
+        fields.remove(named[0])
+    if len(rest) == len(fields) == 1:
+        found[rest[0].name or ""] = fields[0]
+        rest = []
+    if rest:
+        raise DataError(
+            f"The data has nothing for input {_describe(rest[0])}: it holds "
+            f"{describe(data.fields)}. Give it the name of the input."
+        )
+    return {value.name or "": found[value.name or ""] for value in inputs}
+
+
+def _check(value: ir.Value, name: str, data: Data) -> str | None:
+    """Raise DataError where a field does not fit; a note where its numbers change their kind."""
+    field, expected = data.fields[name], _dtype(value)
+    if not _shape_fits(value, field):
+        raise _misfit(value, name, data, "")
+    if np.can_cast(field.dtype, expected, "safe"):
+        widened = field.dtype.kind in "iu" and expected.kind == "f"
+        return f"{name!r} of the data is {field.dtype}, and is not scaled." if widened else None
+    if field.dtype == np.float64 and expected == np.float32:
+        return f"{name!r} of the data is float64 and is rounded to float32."
+    raise _misfit(value, name, data, f" Convert it to {expected}.")
+
+
+def _shape_fits(value: ir.Value, field: Field) -> bool:
+    if value.shape is None:
+        return True
+    sizes = value.shape[1:] if len(value.shape) else ()
+    return len(value.shape) == 1 + len(field.shape) and all(
+        not isinstance(size, int) or size == found for size, found in zip(sizes, field.shape)
+    )
+
+
+def _misfit(value: ir.Value, name: str, data: Data, advice: str) -> DataError:
+    return DataError(
+        f"Input {_describe(value)} cannot take {name!r} of the data, which is "
+        f"{data.fields[name]}.{advice} The data holds {describe(data.fields)}."
+    )
+
+
+def _describe(value: ir.Value) -> str:
+    """An input in words: 'x' (float32[N, 3])."""
+    shape = "" if value.shape is None else f"[{', '.join(map(str, value.shape))}]"
+    return f"{value.name!r} ({_dtype(value)}{shape})"
+
+
+def _dtype(value: ir.Value) -> np.dtype[Any]:
+    if value.dtype is None or not isinstance(value.type, ir.TensorType):
+        raise DataError(f"Input {value.name!r} is no tensor of a known type: data cannot give it.")
+    return value.dtype.numpy()
+
+
+def check_labels(labels: Array, classes: int, ignore_index: int | None = None) -> None:
+    """Check class indices, since ONNX Runtime reads beyond its memory where one is out of range.
+
+    Args:
+        labels: of any shape, whole numbers.
+        classes: how many there are.
+        ignore_index: a label that is allowed besides.
+
+    Raises:
+        DataError: the first label that is none, with its row.
+    """
+    if not labels.size or (labels.min() >= 0 and labels.max() < classes):
+        return
+    wrong = (labels < 0) | (labels >= classes)
+    if ignore_index is not None:
+        wrong &= labels != ignore_index
+    if not wrong.any():
+        return
+    place = np.unravel_index(int(wrong.argmax()), labels.shape)
+    besides = "" if ignore_index is None else f", or {ignore_index} for what does not count"
+    where = f"row {place[0]}" + (f" at {tuple(map(int, place[1:]))}" if len(place) > 1 else "")
+    raise DataError(
+        f"Label {labels[place]} of {where} is out of range: expected 0 to {classes - 1}{besides}."
+    )
