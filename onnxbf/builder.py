@@ -41,6 +41,12 @@ class Builder:
         self._phase = phase
         self._domain = domain
 
+    def within(self, part: str) -> Builder:
+        """The same builder, for nodes whose names go on with ``/part``."""
+        inner = Builder(self._names, f"{self._prefix}/{part}", phase=self._phase)
+        inner.nodes, inner._domain = self.nodes, self._domain
+        return inner
+
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
         if not op_type[:1].isupper():
             raise AttributeError(op_type)

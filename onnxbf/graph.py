@@ -154,11 +154,13 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
     return None
 
 
-_REARRANGES = frozenset({"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
+_REARRANGES = frozenset(
+    {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Split", "Slice"}
+)
 
 
 def constant_source(value: ir.Value) -> ir.Value | None:
-    """The constant that ``value`` is, or of which it is a mere rearrangement; None otherwise.
+    """The constant that ``value`` is, or of which it is a rearrangement or a part; None otherwise.
 
     Parameters of a gradient graph, which are inputs of it, count as constants.
     """

@@ -17,6 +17,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.errors import ModelError, RuntimeMissing, UnsupportedError
 from onnxbf.graph import BUFFER, PARAMETER, SCALE, mark_kind
+from onnxbf.passes.complete_splits import CompleteSplits
 from onnxbf.passes.forget_symbols import ForgetSymbols
 from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.protos import from_proto, to_proto
@@ -65,6 +66,7 @@ def differentiate(
     _feed(graph, buffers, BUFFER)
     _feed(graph, [f"{loss}_grad"], SCALE)
     graph.inputs[-1].name = LOSS_SCALE
+    CompleteSplits(Report("none"))(gradient)
     StampPhases(Report("none"))(gradient)
     _name_gradients(graph, parameters)
     graph.sort()

@@ -17,6 +17,7 @@ from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
+from onnxbf.passes.unroll_recurrent import UnrollRecurrent
 from onnxbf.passes.untie_constants import UntieConstants
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
@@ -53,6 +54,7 @@ def prepare(model: ir.Model, *, training: bool = True) -> Prepared:
         UntieConstants(report),
         TieWeights(report),
         ExplicitPadding(report),
+        UnrollRecurrent(report),
         *([batch_norm, FitGradients(report)] if training else []),
     ]
     ShapeInferencePass()(model)

@@ -55,11 +55,6 @@ def settled(make: type[nn.Module]) -> Callable[[], nn.Module]:
     return network
 
 
-def lstm_after_tokens() -> nn.Module:
-    tokens(3)
-    return LstmClassifier()
-
-
 def images(size: int) -> Inputs:
     return {"images": torch.randn(size, 3, 16, 16)}
 
@@ -82,7 +77,6 @@ CASES = {
     "torch_llama": Case(llama, words, VOCABULARY, 8),
     "torch_lstm": Case(LstmClassifier, tokens, 4, 3),
     "torch_vit": Case(vision_transformer, images, 5, 8, lost=r"(projection|classifier)\.bias"),
-    "torchscript_lstm": Case(lstm_after_tokens, tokens, 4, 8),
 }
 
 
