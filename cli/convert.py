@@ -57,7 +57,8 @@ def command(
 
     Quantize/dequantize nodes are put around its compute operators as the recipe says. The result
     runs in ONNX Runtime with onnxbf's kernels (onnxbf.register_custom_ops), or anywhere with
-    --portable.
+    --portable. A training model that ONNX Runtime's artifact generator made is rewritten forward
+    and backward, and takes the old one's place.
     """
     from onnxbf.errors import UnsupportedError
     from onnxbf.files import load_model, save_model, write_text

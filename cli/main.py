@@ -14,6 +14,7 @@ from onnxbf.errors import OnnxbfError
 
 COMMANDS: dict[str, str] = {  # name -> what `onnxbf --help` says, without loading the command
     "convert": "Rewrite a model so that it computes as other hardware does.",
+    "artifacts": "Write what ONNX Runtime's own training API takes.",
     "inspect": "Show a model's operators, and what a recipe would round.",
     "compare": "Measure how far apart two models compute.",
     "formats": "Show number formats, their limits and the roundings.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,13 +43,38 @@ def load_model(path: str | Path) -> ir.Model:
     model = from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     _check_external(model, path)
-    _check(path, str(path))
+    _check(_in_own_domain(proto) if _holds_gradients(proto) else path, str(path))
     return model
 
 
 def check_proto(proto: onnx.ModelProto) -> None:
     """Raise ModelError if ONNX's checker refuses a model in memory."""
-    _check(proto, "The model")
+    _check(_in_own_domain(proto) if _holds_gradients(proto) else proto, "The model")
+
+
+def _holds_gradients(proto: onnx.ModelProto) -> bool:
+    return any(_is_gradient(node) for node in proto.graph.node)
+
+
+def _is_gradient(node: onnx.NodeProto) -> bool:
+    """Whether this is an operator like MaxPoolGrad: ONNX Runtime's own, but in ONNX's domain."""
+    return not node.domain and node.op_type.endswith("Grad")
+
+
+def _in_own_domain(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for ONNX's checker, which asks nothing of operators in other domains than its own."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for node in filter(_is_gradient, copy.graph.node):
+        node.domain = "com.microsoft"
+    if all(entry.domain != "com.microsoft" for entry in copy.opset_import):
+        copy.opset_import.add(domain="com.microsoft", version=1)
+    for tensor in copy.graph.initializer:  # it would look for files in the current folder
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.CopyFrom(
+                onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0])
+            )
+    return copy
 
 
 def _check(model: onnx.ModelProto | Path, name: str) -> None:
@@ -154,6 +180,49 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def filling_folder(path: str | Path, *, last: str, force: bool = False) -> Iterator[Path]:
+    """A temporary folder whose files are in ``path`` once the block has filled it.
+
+    A new folder appears whole. In one that holds files, these are replaced one by one: the file
+    ``last`` is taken away before the others change and put there after them, so that a mixture of
+    old and new lacks it. Files of other names stay.
+
+    Raises:
+        ModelError: there is no folder to make it in, or ``path`` is a file.
+        UnsupportedError: it holds files, and ``force`` is not set.
+    """
+    path = Path(path).resolve()
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise UnsupportedError(
+            f"The folder {str(path)!r} holds files already: name another, or use --force."
+        )
+    if path.exists() and not path.is_dir():
+        raise ModelError(f"Cannot write into {str(path)!r}: it is a file.")
+    if not path.parent.is_dir():
+        raise ModelError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
+    inside = path if path.is_dir() else path.parent
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=inside))
+    except OSError as error:
+        raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+    try:
+        yield temporary
+        _move_files(temporary, path, last)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_files(folder: Path, target: Path, last: str) -> None:
+    if not target.exists():
+        os.chmod(folder, 0o777 & ~_umask())
+        os.rename(folder, target)
+        return
+    (target / last).unlink(missing_ok=True)
+    for file in sorted(folder.iterdir(), key=lambda file: (file.name == last, file.name)):
+        os.replace(file, target / file.name)
 
 
 def _umask() -> int:

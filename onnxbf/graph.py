@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
@@ -15,6 +16,7 @@ ROLE_KEY = "onnxbf.role"
 RECIPE_KEY = "onnxbf.recipe"
 KIND_KEY = "onnxbf.kind"
 LOSS_PREFIX = "loss/"  # of the names of nodes that belong to the loss
+_ORT_LOSS = re.compile(r"onnx::\w+::\d+")  # what ONNX Runtime's artifact generator calls them
 
 # What an input of a gradient or update graph is, where it is not a part of the batch.
 PARAMETER, BUFFER, LABEL, SCALE, STEP = "parameter", "buffer", "label", "loss_scale", "step"
@@ -50,7 +52,8 @@ def collection_paused() -> Iterator[None]:
 
 def is_loss(node: ir.Node) -> bool:
     """Whether a node computes the loss, or a gradient within it: its name says so."""
-    return (node.name or "").startswith(LOSS_PREFIX)
+    name = node.name or ""
+    return name.startswith(LOSS_PREFIX) or _ORT_LOSS.match(name) is not None
 
 
 def phase_of(node: ir.Node) -> Phase:

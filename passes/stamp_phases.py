@@ -4,20 +4,27 @@ ONNX Runtime's gradient builder names the nodes that differentiate node ``f`` ``
 gradient of value ``x`` ``x_grad`` (its parts ``x_grad_0``, ``x_grad_1`` ...), and the sum of parts
 ``AccumulateGrad_x_grad``. A backward node belongs to the weight gradient where all that it leads to
 are gradients of values computed from parameters alone, and to the input gradient otherwise.
+
+The training models of its own artifact generator add every gradient of a parameter ``w`` to an
+input ``w_grad.accumulation.buffer`` by a node InPlaceAccumulatorV2. Their inputs are the batch, the
+parameters, those that are frozen among them, and these buffers, in this order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxbf.graph import PARAMETER, PHASE_KEY, Phase, is_parameter, mark_kind
+from onnxbf.graph import BUFFER, PARAMETER, PHASE_KEY, Phase, is_parameter, mark_kind
 from onnxbf.passes.base import GraphPass
 
 _BACKWARD = re.compile(r"_Grad/|^AccumulateGrad_")
+_ACCUMULATOR = "InPlaceAccumulatorV2"
+_SUM = "_grad.accumulation.buffer"
+_STATISTICS = frozenset({("BatchNormInternal", 3), ("BatchNormInternal", 4)})
 _GRADIENT = re.compile(r"(?P<value>.+?)_grad(?:_\d+)?")
 
 
@@ -31,7 +38,8 @@ class StampPhases(GraphPass):
     """Stamp the main graph's nodes, and mark the inputs that are parameters.
 
     Parameters are the inputs of which there is a gradient, where none are marked yet: so graphs
-    that ONNX Runtime's own tools made are understood as well.
+    that ONNX Runtime's own tools made are understood as well. Of its training models, inputs that
+    stand among the parameters without a gradient are frozen parameters, or running statistics.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -52,9 +60,25 @@ def _mark_parameters(graph: ir.Graph) -> None:
     if any(is_parameter(value) for value in graph.inputs):
         return
     computed = {value.name for node in graph for value in node.outputs}
-    for value in graph.inputs:
-        if f"{value.name}_grad" in computed:
-            mark_kind(value, PARAMETER)
+    trained = [value for value in graph.inputs if f"{value.name}_grad" in computed]
+    for value in (*trained, *_frozen(graph, trained)):
+        uses = {(node.op_type, index) for node, index in value.uses()}
+        mark_kind(value, BUFFER if uses and uses <= _STATISTICS else PARAMETER)
+
+
+def _frozen(graph: ir.Graph, trained: Sequence[ir.Value]) -> Sequence[ir.Value]:
+    """The inputs between the first parameter and the first sum of gradients.
+
+    Those that are frozen before the first that is trained cannot be told from the batch.
+    """
+    sums = [i for i, value in enumerate(graph.inputs) if (value.name or "").endswith(_SUM)]
+    if not trained or not sums:
+        return ()
+    return [
+        value
+        for value in graph.inputs[: sums[0]][graph.inputs.index(trained[0]) :]
+        if value not in trained
+    ]
 
 
 @dataclass(frozen=True)
@@ -80,6 +104,8 @@ class _Gradients:
         """The phase of a node whose readers have theirs already."""
         if not _is_backward(node):
             return Phase.FORWARD
+        if node.op_type == _ACCUMULATOR:
+            return Phase.WEIGHT_GRADIENT
         found = {part for value in node.outputs for part in self.leads_to(value)}
         self.phases[node] = (
             Phase.WEIGHT_GRADIENT if found == {Phase.WEIGHT_GRADIENT} else Phase.INPUT_GRADIENT
@@ -99,4 +125,4 @@ class _Gradients:
 
 
 def _is_backward(node: ir.Node) -> bool:
-    return _BACKWARD.search(node.name or "") is not None
+    return node.op_type == _ACCUMULATOR or _BACKWARD.search(node.name or "") is not None

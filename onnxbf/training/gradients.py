@@ -94,7 +94,7 @@ def _name_gradients(graph: ir.Graph, parameters: Sequence[str]) -> None:
 
 def _build(proto: onnx.ModelProto, loss: str, parameters: set[str]) -> onnx.ModelProto:
     """What the gradient builder makes of a model."""
-    binding = _binding()
+    binding = training_binding()
     options = binding.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -123,8 +123,12 @@ def _told(text: str) -> UnsupportedError | ModelError | None:
     return None
 
 
-def _binding() -> Any:
-    """The C++ classes of ONNX Runtime; its module ``training`` would import PyTorch."""
+def training_binding() -> Any:
+    """The C++ classes of ONNX Runtime; its module ``training`` would import PyTorch.
+
+    Raises:
+        RuntimeMissing: no ONNX Runtime, or one without training.
+    """
     try:
         from onnxruntime.capi import _pybind_state
     except ImportError as error:

@@ -10,10 +10,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from onnxbf.errors import ModelError
 from onnxbf.graph import BUFFER, PARAMETER, mark_kind
+from onnxbf.passes.choose import EVERYTHING, Selection
 from onnxbf.passes.lower_gradients import LowerGradients
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.split_gradients import SplitGradients
+from onnxbf.passes.stamp_phases import is_gradient_graph
 from onnxbf.recipe import Recipe
 from onnxbf.report import Report
 from onnxbf.training.emitter import Parameter
@@ -52,13 +55,22 @@ class TrainingGraphs:
     report: Report
     notes: tuple[str, ...]
 
-    def under(self, recipe: Recipe, *, portable: bool = False, seed: int = 0) -> TrainingGraphs:
+    def under(
+        self,
+        recipe: Recipe,
+        *,
+        selection: Selection = EVERYTHING,
+        portable: bool = False,
+        seed: int = 0,
+    ) -> TrainingGraphs:
         """The same graphs rewritten as a recipe says; these stay as they are."""
         gradient, evaluation, update = (
             model.clone() for model in (self.gradient, self.evaluation, self.update)
         )
-        report = rewrite(gradient, recipe, portable=portable, seed=seed)
-        rewrite(evaluation, recipe, portable=portable, seed=seed)
+        report, _ = (
+            rewrite(graph, recipe, selection=selection, portable=portable, seed=seed)
+            for graph in (gradient, evaluation)
+        )
         return replace(self, gradient=gradient, evaluation=evaluation, update=update, report=report)
 
 
@@ -82,9 +94,15 @@ def build_graphs(
         freeze: likewise.
 
     Raises:
+        ModelError: the model holds gradients already.
         OnnxbfError: whatever ``prepare``, ``attach_loss``, ``choose_parameters``, ``differentiate``
             and ``make_update`` raise.
     """
+    if is_gradient_graph(model):
+        raise ModelError(
+            "The model holds gradients already: rewrite it with 'onnxbf convert', or give the "
+            "forward model."
+        )
     prepared = prepare(model)
     attached = attach_loss(prepared.model, loss, outputs=outputs)
     choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)

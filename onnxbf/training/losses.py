@@ -103,7 +103,8 @@ def attach_loss(
 
 
 def _own(model: ir.Model, loss: Output) -> Attached:
-    name = loss.name or _only([value.name or "" for value in model.graph.outputs])
+    own = [value.name or "" for value in model.graph.outputs if not _is_next(value)]
+    name = loss.name or _only(own)
     value = _output(model, name)
     if value.shape is not None and any(size != 1 for size in value.shape):
         raise ModelError(f"Output {name!r} is no loss: it has shape {value.shape}, not one number.")
@@ -133,7 +134,7 @@ def _predictions(model: ir.Model, loss: Loss, outputs: Sequence[str] | None) -> 
         chosen = [
             value
             for value in model.graph.outputs
-            if value.dtype is ir.DataType.FLOAT and not (value.name or "").endswith(".next")
+            if value.dtype is ir.DataType.FLOAT and not _is_next(value)
         ]
     if len(chosen) != loss.arity:
         names = ", ".join(value.name or "" for value in chosen) or "none"
@@ -142,6 +143,11 @@ def _predictions(model: ir.Model, loss: Loss, outputs: Sequence[str] | None) -> 
             f"{len(chosen)}: {names}. Choose with the option for outputs."
         )
     return chosen
+
+
+def _is_next(value: ir.Value) -> bool:
+    """Whether an output is the next value of a running statistic."""
+    return (value.name or "").endswith(".next")
 
 
 def _before_ending(value: ir.Value, loss: Loss) -> tuple[ir.Value, list[str]]:

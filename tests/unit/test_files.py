@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxbf.errors import ModelError, UnsupportedError
-from onnxbf.files import load_model, save_model, write_text
+from onnxbf.files import filling_folder, load_model, save_model, write_text
 
 _TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[2,64] x) => (float[2,64] y) { y = MatMul (x, w) }
@@ -137,6 +138,84 @@ def test_no_folder(tmp_path: Path) -> None:
         write_text(tmp_path / "no" / "r.json", "{}")
     with pytest.raises(ModelError, match="is a folder"):
         write_text(tmp_path, "{}")
+
+
+def _fill(path: Path, text: str, *, force: bool = False) -> None:
+    with filling_folder(path, last="b", force=force) as folder:
+        for name in "abc":
+            (folder / name).write_text(text)
+
+
+def _texts(path: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in path.iterdir()}
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    with pytest.raises(RuntimeError), filling_folder(target, last="b") as folder:
+        (folder / "a").write_text("half")
+        assert not target.exists()
+        raise RuntimeError("disk full")
+    assert list(tmp_path.iterdir()) == []
+    _fill(target, "whole")
+    assert _texts(target) == dict.fromkeys("abc", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_files_in_a_folder_are_replaced_if_that_is_asked_for(tmp_path: Path) -> None:
+    _fill(tmp_path, "new")  # it is empty
+    (tmp_path / "kept").write_text("mine")
+    with pytest.raises(UnsupportedError, match="holds files already"):
+        _fill(tmp_path, "newer")
+    assert _texts(tmp_path) == {**dict.fromkeys("abc", "new"), "kept": "mine"}
+    _fill(tmp_path, "newer", force=True)
+    assert _texts(tmp_path) == {**dict.fromkeys("abc", "newer"), "kept": "mine"}
+
+
+def test_a_mixture_of_old_and_new_files_lacks_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(tmp_path, "old")
+    replace, done = os.replace, []
+
+    def fail(source: Path, target: Path) -> None:
+        if done:
+            raise RuntimeError("killed")
+        done.append(replace(source, target))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(RuntimeError):
+        _fill(tmp_path, "new", force=True)
+    assert _texts(tmp_path) == {"a": "new", "c": "old"}
+
+
+def test_no_place_for_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no folder"):
+        _fill(tmp_path / "no" / "made", "")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="is a file"):
+        _fill(tmp_path / "file", "", force=True)
+
+
+_GRADIENT = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[2,64] x, int64[2,64] i) => (float[2,64] y) { z = MatMul (x, w) y = MaxPoolGrad (z, i) }
+"""
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_gradients_of_onnx_runtime_in_onnxs_domain_are_accepted(
+    tmp_path: Path, separate: bool
+) -> None:
+    model = onnx.parser.parse_model(_GRADIENT)
+    model.graph.initializer.append(_model().graph.initializer[0])
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path, save_as_external_data=separate, location="w.bin", size_threshold=0)
+    loaded = load_model(path)
+    assert [(node.domain, node.op_type) for node in loaded.graph][1] == ("", "MaxPoolGrad")
+    save_model(loaded, tmp_path / "again.onnx")
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, path, save_as_external_data=separate, location="w.bin", size_threshold=0)
+    assert "NoSuchOperator" in _refused(path)
 
 
 def _weights(path: Path) -> np.ndarray:

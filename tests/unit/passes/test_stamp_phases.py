@@ -4,7 +4,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxbf.graph import PARAMETER, Phase, is_parameter, mark_kind, phase_of
+from onnxbf.graph import BUFFER, PARAMETER, Phase, is_parameter, kind_of, mark_kind, phase_of
 from onnxbf.passes.stamp_phases import StampPhases, is_gradient_graph
 from onnxbf.protos import from_proto
 from onnxbf.report import Report
@@ -60,3 +60,31 @@ def test_a_forward_model_is_no_gradient_graph() -> None:
     model = from_proto(onnx.parser.parse_model(text))
     assert not is_gradient_graph(model)
     assert not StampPhases(Report("none"))(model).modified
+
+
+# y = x a b with a frozen b, as ONNX Runtime's artifact generator writes it, and a running mean
+_ACCUMULATED = """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+g (float[2,2] x, float[2,2] y_grad, float[2,2] a, float[2,2] b, float[2] s, float[2] m, float[2] v,
+   float[2,2] "a_grad.accumulation.buffer", bool[1] lazy_reset_grad)
+=> (float[2,2] z, bool[1] "a_grad.accumulation.out") {
+  [first] p = MatMul (x, a)
+  [second] y = MatMul (p, b)
+  [norm] z = com.microsoft.BatchNormInternal (y, s, s, m, v)
+  ["second_Grad/Gemm_0"] p_grad = Gemm (y_grad, b)
+  ["first_Grad/Gemm_1"] a_grad = Gemm (p_grad, x)
+  [GradientAccumulator1] "a_grad.accumulation.out" = com.microsoft.InPlaceAccumulatorV2
+    ("a_grad.accumulation.buffer", a_grad, lazy_reset_grad)
+}"""
+
+
+def test_frozen_parameters_statistics_and_accumulators_are_known() -> None:
+    model = from_proto(onnx.parser.parse_model(_ACCUMULATED))
+    StampPhases(Report("none"))(model)
+    kinds = {value.name: kind_of(value) for value in model.graph.inputs}
+    assert {name for name, kind in kinds.items() if kind == PARAMETER} == {"a", "b", "s"}
+    assert {name for name, kind in kinds.items() if kind == BUFFER} == {"m", "v"}
+    assert [phase_of(node) for node in model.graph] == [
+        *[Phase.FORWARD] * 3,
+        Phase.INPUT_GRADIENT,
+        *[Phase.WEIGHT_GRADIENT] * 2,
+    ]
