@@ -89,3 +89,11 @@ def test_places_that_are_no_folders(tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert told in result.stderr
     assert file.read_bytes() == MODEL.read_bytes()
+
+
+@pytest.mark.skipif(hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime trains")
+def test_a_runtime_without_training_is_told(tmp_path: Path) -> None:
+    result = _run(MODEL, "--loss", "cross-entropy", "-o", tmp_path / "made")
+    assert result.exit_code == 2
+    assert "cannot train" in result.stderr
+    assert _names(tmp_path) == set()
