@@ -132,28 +132,26 @@ class Columns(Rows):
                 f"{str(path)!r} is a folder of Hugging Face datasets: pip install "
                 "'onnxbf[datasets]' to read it."
             ) from None
-        self._source = repr(str(path))
         try:
             dataset = datasets.load_from_disk(str(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(path, error) from None
-        dtypes = {name: _number_type(feature) for name, feature in dataset.features.items()}
+        source, dtypes = _numbers(path, dataset.features)
         # One view for each column: a format's dtype holds for all of its columns, and without one
         # whole numbers become int64 and all others float32.
         self._views = {
             name: dataset.with_format("numpy", columns=[name], dtype=dtype)
             for name, dtype in dtypes.items()
-            if dtype is not None
         }
         if not self._views or not len(dataset):
-            raise DataError(f"{self._source} holds no examples of numbers.")
+            raise DataError(f"{source} holds no examples of numbers.")
         for name in self._views:
-            self._check_whole(name, dataset.data.column(name).null_count)
+            missing = sum(map(_missing, dataset.data.column(name).chunks))
+            if missing:
+                raise DataError(f"{source}: {missing} numbers of column {name!r} are missing.")
         first = {name: self._column(name, slice(0, 1)) for name in self._views}
-        super().__init__(
-            {name: Field(array.dtype, array.shape[1:]) for name, array in first.items()},
-            len(dataset),
-        )
+        fields = {name: Field(array.dtype, array.shape[1:]) for name, array in first.items()}
+        super().__init__(fields, len(dataset), source)
 
     def take(self, index: Index) -> dict[str, Array]:
         return {name: self._checked(name, self._column(name, index)) for name in self._views}
@@ -168,13 +166,26 @@ class Columns(Rows):
         if column.dtype == field.dtype and column.shape[1:] == field.shape:
             return column
         raise DataError(
-            f"{self._source}: not every example of column {name!r} has shape {field.shape}, which "
+            f"{self.source}: not every example of column {name!r} has shape {field.shape}, which "
             "the first has: pad them to the same."
         )
 
-    def _check_whole(self, name: str, missing: int) -> None:
-        if missing:
-            raise DataError(f"{self._source}: {missing} examples of column {name!r} are missing.")
+
+def _numbers(path: Path, features: Mapping[str, Any]) -> tuple[str, dict[str, np.dtype[Any]]]:
+    """What to call the data, and the types of its columns of numbers."""
+    found = {name: _number_type(feature) for name, feature in features.items()}
+    others = ", ".join(name for name, dtype in found.items() if dtype is None)
+    told = f" (without {others}, no numbers)" if others else ""
+    return f"{str(path)!r}{told}", {
+        name: dtype for name, dtype in found.items() if dtype is not None
+    }
+
+
+def _missing(array: Any) -> int:
+    """How many numbers or lists a column of Arrow's lacks."""
+    array = getattr(array, "storage", array)  # of an extension type
+    inner = _missing(array.flatten()) if hasattr(array.type, "value_type") else 0
+    return int(array.null_count) + inner
 
 
 def _number_type(feature: Any) -> np.dtype[Any] | None:

@@ -38,7 +38,11 @@ class Data(Protocol):
         names: of the fields, in the order of the source.
         length: the number of examples; None where only going through them tells.
         fields: what each example consists of.
+        source: what errors call it.
     """
+
+    @property
+    def source(self) -> str: ...
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -64,7 +68,8 @@ class Data(Protocol):
 class Rows:
     """Data whose examples can be had by their number: shuffled as a whole, skipped at no cost."""
 
-    def __init__(self, fields: Mapping[str, Field], length: int) -> None:
+    def __init__(self, fields: Mapping[str, Field], length: int, source: str) -> None:
+        self.source = source
         self.fields = fields
         self.names = tuple(fields)
         self.length = length
@@ -110,7 +115,7 @@ class Arrays(Rows):
             name: Field(array.dtype.newbyteorder("="), array.shape[1:])
             for name, array in arrays.items()
         }
-        super().__init__(fields, next(iter(lengths.values())))
+        super().__init__(fields, next(iter(lengths.values())), source)
 
     def take(self, index: Index) -> dict[str, Array]:
         return {
@@ -138,7 +143,7 @@ class Stream:
 
     def __init__(self, begin: Callable[[], Iterable[Any]], source: str) -> None:
         self._begin = begin
-        self._source = source
+        self.source = source
         first = next(iter(begin()), None)
         if first is None:
             raise DataError(f"{source} gives no examples.")
@@ -167,7 +172,7 @@ class Stream:
             found = {name: _field(array) for name, array in arrays.items()}
             if found != self.fields:
                 raise DataError(
-                    f"{self._source}: example {number} holds {describe(found)}, but the first "
+                    f"{self.source}: example {number} holds {describe(found)}, but the first "
                     f"{describe(self.fields)}; all must be alike."
                 )
             yield arrays
@@ -175,7 +180,7 @@ class Stream:
     def _arrays(self, number: int, example: Any) -> dict[str, Array]:
         if not isinstance(example, Mapping) or not example:
             raise DataError(
-                f"{self._source}: example {number} is {type(example).__name__}; expected a "
+                f"{self.source}: example {number} is {type(example).__name__}; expected a "
                 "dictionary from names to arrays."
             )
         return {str(name): np.asarray(value) for name, value in example.items()}

@@ -99,8 +99,8 @@ def _names(data: Data, inputs: Sequence[ir.Value]) -> dict[str, str]:
         rest = []
     if rest:
         raise DataError(
-            f"The data has nothing for input {_describe(rest[0])}: it holds "
-            f"{describe(data.fields)}. Give it the name of the input."
+            f"{data.source} has nothing for input {_describe(rest[0])}: it holds "
+            f"{describe(data.fields)}. Give an array the name of the input."
         )
     return {value.name or "": found[value.name or ""] for value in inputs}
 
@@ -129,8 +129,8 @@ def _shape_fits(value: ir.Value, field: Field) -> bool:
 
 def _misfit(value: ir.Value, name: str, data: Data, advice: str) -> DataError:
     return DataError(
-        f"Input {_describe(value)} cannot take {name!r} of the data, which is "
-        f"{data.fields[name]}.{advice} The data holds {describe(data.fields)}."
+        f"Input {_describe(value)} cannot take {name!r}, which is {data.fields[name]}.{advice} "
+        f"{data.source} holds {describe(data.fields)}."
     )
 
 

@@ -206,6 +206,7 @@ def test_columns_of_hugging_face_keep_their_types(tmp_path: Path) -> None:
     }
     data = _hugging_face(tmp_path / "d", columns, features)
     assert isinstance(data, Columns)
+    assert data.source.endswith("/d' (without text, no numbers)")
     assert {name: str(field) for name, field in data.fields.items()} == {
         "bytes": "uint8[batch, 2]",
         "image": "float32[batch, 2, 2]",
@@ -225,7 +226,8 @@ def test_ragged_and_missing_columns_are_refused(tmp_path: Path) -> None:
     data = _hugging_face(tmp_path / "a", {"x": [[1, 2], [3]]}, None)
     with pytest.raises(DataError, match="not every example of column 'x' has shape"):
         data.take(np.array([1]))
-    with pytest.raises(DataError, match="1 examples of column 'x' are missing"):
-        _hugging_face(tmp_path / "b", {"x": [1, None]}, None)
+    for place, column in enumerate(([1, None], [[1, None], [2, 3]], [[[1], [2]], [[3], [None]]])):
+        with pytest.raises(DataError, match="1 numbers of column 'x' are missing"):
+            _hugging_face(tmp_path / f"b{place}", {"x": column}, None)
     with pytest.raises(DataError, match="no examples of numbers"):
         _hugging_face(tmp_path / "c", {"x": ["a"]}, None)

@@ -70,7 +70,7 @@ def test_what_is_not_clear_is_refused(arrays: dict[str, Any], input_: str) -> No
     with pytest.raises(DataError) as caught:
         match_inputs(_data(**arrays), [_IMAGES, _labels()])
     message = str(caught.value)
-    assert f"nothing for input {input_!r}" in message
+    assert f"The data has nothing for input {input_!r}" in message
     assert all(f"{name} " in message for name in arrays)
 
 
