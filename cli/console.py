@@ -10,7 +10,14 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 # A pipe has no width: tables then take what they need, within reason.
 _PIPE_WIDTH = 200
@@ -38,11 +45,21 @@ class Steps:
         """Say how much of the present step is done."""
         self._bar.update(self._task, completed=done, total=total)
 
+    def show(self, text: str, done: int, total: int) -> None:
+        """Say what is going on and how much of it is done; the time left follows from that."""
+        self._bar.update(self._task, description=text, completed=done, total=total)
+
 
 @contextlib.contextmanager
 def progress() -> Iterator[Steps]:
     """Show progress on a terminal while the block runs."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
     with bar if errors.is_terminal else contextlib.nullcontext():
         yield Steps(bar)

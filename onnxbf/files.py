@@ -142,7 +142,7 @@ def save_model(
     """
     path = Path(path)
     _check_references(model, path.parent, keep_weights)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         _write(model, temporary, path, progress)
         if keeps_types(model):
             _restore_types(temporary)
@@ -157,12 +157,12 @@ def _restore_types(path: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all. Raises ModelError if the folder does not exist."""
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary file that takes the place of ``path`` once the block has filled it."""
     if not path.parent.is_dir():
         raise ModelError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxbf.errors import ModelError
 from onnxbf.graph import BUFFER, PARAMETER, mark_kind
 from onnxbf.passes.choose import EVERYTHING, Selection
+from onnxbf.passes.counter_dropout import CounterDropout
 from onnxbf.passes.lower_gradients import LowerGradients
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.split_gradients import SplitGradients
@@ -63,14 +64,15 @@ class TrainingGraphs:
         portable: bool = False,
         seed: int = 0,
     ) -> TrainingGraphs:
-        """The same graphs rewritten as a recipe says; these stay as they are."""
+        """The same graphs rewritten as a recipe and a selection say; these stay as they are."""
         gradient, evaluation, update = (
             model.clone() for model in (self.gradient, self.evaluation, self.update)
         )
         report, _ = (
-            rewrite(graph, recipe, selection=selection, portable=portable, seed=seed)
-            for graph in (gradient, evaluation)
+            rewrite(model, recipe, selection=selection, portable=portable, seed=seed)
+            for model in (gradient, evaluation)
         )
+        CounterDropout(report, seed)(gradient)
         return replace(self, gradient=gradient, evaluation=evaluation, update=update, report=report)
 
 

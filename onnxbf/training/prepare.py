@@ -15,6 +15,7 @@ from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.explicit_padding import ExplicitPadding
 from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
@@ -55,7 +56,7 @@ def prepare(model: ir.Model, *, training: bool = True) -> Prepared:
         TieWeights(report),
         ExplicitPadding(report),
         UnrollRecurrent(report),
-        *([batch_norm, FitGradients(report)] if training else []),
+        *([batch_norm, FitGradients(report)] if training else [RemoveDropout(report)]),
     ]
     ShapeInferencePass()(model)
     for graph_pass in passes:

@@ -51,6 +51,7 @@ class _Bound:
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
         self._bindings: dict[tuple[int, ...], IOBinding] = {}
+        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         self._scalars = scalars
 
     def run(self, key: tuple[int, ...], reads: Find, writes: Find, batch: Batch) -> IOBinding:
@@ -60,6 +61,7 @@ class _Bound:
         binding = self._bindings[key]
         for name, array in batch.items():
             binding.bind_cpu_input(name, array)
+        self._fit(key, binding, writes, [array.shape for array in batch.values()])
         self.session.run_with_iobinding(binding)
         return binding
 
@@ -76,6 +78,21 @@ class _Bound:
             else:
                 binding.bind_ortvalue_output(name, value)
         return binding
+
+    def _fit(
+        self,
+        key: tuple[int, ...],
+        binding: IOBinding,
+        writes: Find,
+        shapes: list[tuple[int, ...]],
+    ) -> None:
+        """Forget the memory of outputs that ONNX Runtime made for batches of another size."""
+        if self._shapes.get(key) == shapes:
+            return
+        self._shapes[key] = shapes
+        for name in self.outputs:
+            if writes(name) is None:
+                binding.bind_output(name)
 
     def output(self, binding: IOBinding, name: str) -> Array:
         """An output that is bound to no memory of ours."""

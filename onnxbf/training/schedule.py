@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -27,6 +27,10 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         raise NotImplementedError
+
+    def after(self, history: Sequence[Mapping[str, float]], epochs: int) -> Schedule:
+        """The schedule after epochs with these scores, of ``epochs`` in all: mostly the same."""
+        return self
 
     def __str__(self) -> str:
         given = [(f.name, getattr(self, f.name)) for f in fields(self)]

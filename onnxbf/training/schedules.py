@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxbf.training import lrbench, transitions
+from onnxbf.training import lrbench, plateau, transitions
 from onnxbf.training.options import build
 from onnxbf.training.schedule import Schedule
 
@@ -35,6 +35,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
         lrbench.Cos,
         lrbench.Cos2,
         lrbench.CosExp,
+        plateau.OnPlateau,
     )
 }
 

@@ -36,6 +36,7 @@ def _tri(t: float, l: float) -> float:  # noqa: E741
 
 # The same by other means than the code takes.
 _CLOSED: dict[str, Callable[[int], float]] = {
+    "PLATEAU{schedules=[FIX{k0=1.0},EXP{k0=0.1,gamma=0.99}],start=1}": lambda t: 0.1 * 0.99**t,
     "constant{value=0.3}": lambda t: 0.3,
     "linear{init_value=1,end_value=0.5,transition_steps=50,transition_begin=3}": lambda t: (
         1 - 0.01 * min(max(t - 3, 0), 50)

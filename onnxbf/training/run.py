@@ -1,0 +1,235 @@
+"""A run: a recipe and its baseline trained in step on the same batches, logged and resumable.
+
+The folder of a run holds ``run.json``, its settings, ``results.json`` and, for each seed, a folder
+with ``log.jsonl``, ``checkpoint.safetensors`` and the trained model of each lane.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from onnxbf.errors import ModelError
+from onnxbf.files import load_model, write_text
+from onnxbf.training.checkpoint import load_checkpoint, save_checkpoint
+from onnxbf.training.lane import Batch, Lane, Scores
+from onnxbf.training.run_log import RunLog
+from onnxbf.training.setting_up import SetUp
+from onnxbf.training.settings import Settings, check_same, load_settings
+from onnxbf.training.trained_model import save_trained
+from onnxbf.training.trainer import Step
+from onnxbf.training.verdict import Contrast, History, Summary, contrast, record, summarize
+
+SETTINGS, RESULTS = "run.json", "results.json"
+LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is: the seed, the epoch, and the batches of it that are done."""
+
+    seed: int
+    epoch: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Every lane made a step. ``total``: the batches of an epoch, where that is known."""
+
+    place: Place
+    steps: Mapping[str, Step]
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    """Every lane ended an epoch, with these scores."""
+
+    place: Place
+    scores: Mapping[str, Scores]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The run was asked to stop, and did after writing a checkpoint."""
+
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All seeds are trained: scores by lane, and each beside the baseline's."""
+
+    summaries: Mapping[str, Mapping[str, Summary]]
+    contrasts: Sequence[Contrast]
+
+
+Event = StepDone | EpochDone | Stopped | Finished
+
+
+class Run:
+    """Settings and the folder that they are carried out in.
+
+    Args:
+        settings: what to train and how.
+        folder: made if it is not there.
+        resume: whether to go on with what the folder holds.
+
+    Raises:
+        ModelError: a model, data or folder that cannot be used; the folder holds a run and
+            ``resume`` is false, or none and it is true.
+        OnnxbfError: whatever reading the settings' text raises.
+    """
+
+    def __init__(self, settings: Settings, folder: str | Path, *, resume: bool = False) -> None:
+        self.settings, self.folder = settings, Path(folder)
+        path = self.folder / SETTINGS
+        if resume:
+            check_same(load_settings(path), settings)
+        elif path.exists():
+            raise ModelError(
+                f"{str(folder)!r} holds a run already: go on with it by --resume, or name another "
+                "folder."
+            )
+        self._model = load_model(settings.model)
+        self._set_up = SetUp(settings, self._model)
+        self.notes = self._set_up.notes
+        self._stop = False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"Cannot make folder {str(folder)!r}: {error.strerror}.") from None
+        write_text(path, settings.to_json())
+
+    def stop(self) -> None:
+        """End after the step that is being made, with a checkpoint."""
+        self._stop = True
+
+    def events(self) -> Iterator[Event]:
+        """Carry the run out; what happens is told step by step.
+
+        Raises:
+            LossNotFinite: see ``Trainer``.
+            CheckpointNotWritten: the disk is full.
+        """
+        histories: list[dict[str, History]] = []
+        for seed in self.settings.seeds:
+            lanes = self._set_up.lanes(seed)
+            for event in self._train(seed, lanes):
+                yield event
+                if isinstance(event, Stopped):
+                    return
+            histories.append({lane.name: lane.history for lane in lanes})
+        yield self._conclude(histories)
+
+    def _train(self, seed: int, lanes: Sequence[Lane]) -> Iterator[Event]:
+        folder = self._folder(seed)
+        folder.mkdir(exist_ok=True)
+        for unfinished in folder.glob(".*"):  # what a process that was killed was writing
+            unfinished.unlink()
+        place, size = self._resumed(seed, lanes)
+        batches = self._set_up.batches(seed)
+        with RunLog(folder / LOG, size) as log:
+            for epoch in range(place.epoch, self.settings.epochs):
+                started = time.monotonic()
+                done = place.batches if epoch == place.epoch else 0
+                for group in _grouped(batches.epoch(epoch, done), self.settings.accumulate):
+                    done += len(group)
+                    at = Place(seed, epoch, done)
+                    yield StepDone(at, self._step(group, lanes, at, log), batches.steps(epoch))
+                    if self._stop or self._is_due(lanes[0]):
+                        self._save(at, lanes, log)
+                    if self._stop:
+                        yield Stopped(at)
+                        return
+                if done == 0:
+                    raise ModelError(f"The data {self.settings.data!r} gives no batches.")
+                scores = {lane.name: self._end_epoch(lane, seed, log) for lane in lanes}
+                self._save(Place(seed, epoch + 1), lanes, log)
+                yield EpochDone(Place(seed, epoch, done), scores, time.monotonic() - started)
+
+    def _folder(self, seed: int) -> Path:
+        return self.folder / f"seed-{seed}"
+
+    def _resumed(self, seed: int, lanes: Sequence[Lane]) -> tuple[Place, int]:
+        """Bring lanes to where the seed's checkpoint was taken; the place, and the log's size."""
+        path = self._folder(seed) / CHECKPOINT
+        if not path.is_file():
+            return Place(seed), 0
+        tensors, notes = load_checkpoint(path)
+        for lane in lanes:
+            mine = f"{lane.name}/"
+            state = {k.removeprefix(mine): v for k, v in tensors.items() if k.startswith(mine)}
+            lane.resume(state, notes["lanes"][lane.name])
+        return Place(**notes["place"]), notes["log"]
+
+    def _step(
+        self, group: Sequence[Batch], lanes: Sequence[Lane], place: Place, log: RunLog
+    ) -> dict[str, Step]:
+        fitted = [self._set_up.fit(batch) for batch in group]
+        steps = {}
+        for lane in lanes:
+            steps[lane.name] = step = lane.step(fitted)
+            at = {"seed": place.seed, "lane": lane.name, "epoch": place.epoch}
+            log.write({"kind": "step", **at, **asdict(step)})
+        return steps
+
+    def _end_epoch(self, lane: Lane, seed: int, log: RunLog) -> Scores:
+        setup = self._set_up
+        epoch = len(lane.history)
+        scores = lane.end_epoch(setup.validation(), setup.labels, setup.metrics())
+        log.write({"kind": "epoch", "seed": seed, "lane": lane.name, "epoch": epoch, **scores})
+        return scores
+
+    def _is_due(self, lane: Lane) -> bool:
+        every = self.settings.checkpoint_every
+        return every > 0 and lane.trainer.index % every == 0
+
+    def _save(self, place: Place, lanes: Sequence[Lane], log: RunLog) -> None:
+        """Write a checkpoint.
+
+        The trained models come before the last one: they are not missed, then, where the process
+        ends between the two.
+        """
+        states = {lane.name: lane.trainer.state() for lane in lanes}
+        if place.epoch == self.settings.epochs:
+            for name, state in states.items():
+                save_trained(self._model, state, self._folder(place.seed) / f"{name}.onnx")
+        tensors = {f"{name}/{k}": v for name, state in states.items() for k, v in state.items()}
+        notes = {
+            "place": asdict(place),
+            "lanes": {lane.name: lane.notes() for lane in lanes},
+            "log": log.flush(),
+        }
+        save_checkpoint(self._folder(place.seed) / CHECKPOINT, tensors, notes)
+
+    def _conclude(self, seeds: Sequence[Mapping[str, History]]) -> Finished:
+        """The verdict, which ``results.json`` keeps."""
+        directions, names = self._set_up.scores, self._set_up.names
+        histories = {name: [seed[name] for seed in seeds] for name in names}
+        summaries = {
+            name: {score: summarize(histories[name], score, d) for score, d in directions.items()}
+            for name in names
+        }
+        contrasts = [
+            contrast(histories[names[0]], histories[names[1]], score, direction)
+            for score, direction in directions.items()
+            if len(names) > 1
+        ]
+        text = json.dumps(record(summaries, contrasts), indent=2)
+        write_text(self.folder / RESULTS, text + "\n")
+        return Finished(summaries, contrasts)
+
+
+def _grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while group := [*itertools.islice(iterator, size)]:
+        yield group

@@ -1,0 +1,61 @@
+"""What a run did, as JSON lines: one object for each step, epoch and measurement."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from onnxbf.errors import ModelError
+
+
+class RunLog:
+    """A file that grows by whole lines.
+
+    Args:
+        path: the file; it is made, or gone on with.
+        size: what is kept of it, in bytes: what was written after the checkpoint that a run is
+            resumed from will be written again.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+        self._file.truncate(size)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add one line. JSON has no infinities and NaN: they become text."""
+        text = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
+        self._file.write(text.encode() + b"\n")
+
+    def flush(self) -> int:
+        """Have every line in the file; returns its size in bytes."""
+        self._file.flush()
+        return self._file.tell()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value

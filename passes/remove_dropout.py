@@ -1,0 +1,36 @@
+"""Take dropout out of a network that is used, not trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.graph import all_graphs
+from onnxbf.passes.base import GraphPass
+
+
+@dataclass(frozen=True)
+class RemoveDropout(GraphPass):
+    """Give readers of a Dropout's output its input. One whose mask is read stays."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [n for graph in all_graphs(model) for n in graph if n.op_type == "Dropout"]
+        removed = [node for node in found if _remove(node)]
+        return ir.passes.PassResult(model, modified=bool(removed))
+
+
+def _remove(node: ir.Node) -> bool:
+    source, result, graph = node.inputs[0], node.outputs[0], node.graph
+    if source is None or graph is None or any(mask.uses() for mask in node.outputs[1:]):
+        return False
+    if result.is_graph_output():  # which keeps its name
+        same = ir.node("Identity", [source], name=node.name)
+        graph.insert_after(node, same)
+        value = same.outputs[0]
+        value.name, value.type, value.shape = result.name, result.type, result.shape
+        result.name = None
+        source = value
+    result.replace_all_uses_with(source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    return True
