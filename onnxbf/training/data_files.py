@@ -111,7 +111,7 @@ def _map_member(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> Array | N
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    told = getattr(error, "strerror", None) or error
+    told = str(getattr(error, "strerror", None) or error).rstrip(".")
     return DataError(f"Cannot read data from {str(path)!r}: {told}.")
 
 
