@@ -33,29 +33,79 @@ def _option(declaration: str, name: str, text: str, **more: Any) -> Any:
 
 
 _OPTIONS = (
-    click.option("--data", metavar="DATA", help="An .npz file, a folder, or module:function."),
+    click.option(
+        "--data",
+        metavar="DATA",
+        help="An .npz or .npy file, a folder of .npy files or of Hugging Face datasets, or "
+        "module:function.",
+    ),
     _option("--validation", "validation", "Data to evaluate on after each epoch.", metavar="DATA"),
-    _option("--loss", "loss", "Such as cross-entropy{label_smoothing=0.1}.", metavar="LOSS"),
-    _option("--outputs", "outputs", "The outputs that the loss is of.", multiple=True),
-    _option("--metric", "metrics", "Measured on the validation data.", multiple=True),
-    _option("--optimizer", "optimizer", "Such as sgd{momentum=0.9}.", metavar="OPTIMIZER"),
-    _option("--schedule", "schedule", "Of the learning rate, or just a number.", metavar="SPEC"),
+    _option(
+        "--loss",
+        "loss",
+        "adversarial, bce-with-logits, cross-entropy, huber, info-nce, l1, mse, or output: the "
+        "model's own. Options in braces: cross-entropy{label_smoothing=0.1}.",
+        metavar="LOSS",
+    ),
+    _option(
+        "--outputs", "outputs", "The outputs that the loss is of.", multiple=True, metavar="NAME"
+    ),
+    _option(
+        "--metric",
+        "metrics",
+        "Measured on the validation data: accuracy, top-k, auc, perplexity, psnr, mse, mae.",
+        multiple=True,
+        metavar="METRIC",
+    ),
+    _option(
+        "--optimizer",
+        "optimizer",
+        "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, lamb or lion; options in braces: "
+        "adamw{weight_decay=0.01,clip_norm=1}.",
+        metavar="OPTIMIZER",
+    ),
+    _option(
+        "--schedule",
+        "schedule",
+        "The learning rate, or how it changes: constant, linear, polynomial, cosine, exponential, "
+        "piecewise, one-cycle, warm-up, joined, epochs, or one of LRBench's: FIX, STEP, NSTEP, "
+        "EXP, INV, POLY, SIG, TRI, TRI2, TRIEXP, SIN, SIN2, SINEXP, COS, COS2, COSEXP, PLATEAU.",
+        metavar="SCHEDULE",
+    ),
     _option("--loss-scale", "loss_scale", "A power of two, or dynamic.", metavar="SCALE"),
     _option("--against", "against", "A second recipe, trained in step.", metavar="NAME|FILE"),
     _option("--epochs", "epochs", "How often to go through the data.", type=int),
     _option("--batch-size", "batch_size", "Examples in a batch.", type=int),
     _option("--accumulate", "accumulate", "Batches for each update.", type=int),
-    _option("--seed", "seeds", "Several: one training each.", type=int, multiple=True),
-    _option("--shuffle/--no-shuffle", "shuffle", "Draw a new order for each epoch."),
+    _option("--seed", "seeds", "One training for each that is given.", type=int, multiple=True),
+    _option("--shuffle/--no-shuffle", "shuffle", "Whether each epoch has an order of its own."),
     _option("--drop-last", "drop_last", "Leave out a last, short batch.", is_flag=True),
-    _option("--train", "train", "Train what this is found in.", multiple=True, metavar="REGEX"),
-    _option("--freeze", "freeze", "Do not train these.", multiple=True, metavar="REGEX"),
-    _option("--unroll/--whole", "unroll", "Round each step of recurrent layers, or around them."),
+    _option(
+        "--train", "train", "Also train what this is found in.", multiple=True, metavar="REGEX"
+    ),
+    _option(
+        "--freeze", "freeze", "Do not train what this is found in.", multiple=True, metavar="REGEX"
+    ),
+    _option(
+        "--unroll/--whole", "unroll", "Round every step of recurrent layers, or only around them."
+    ),
     _option("--portable", "portable", "Round by Cast pairs, not by our kernels.", is_flag=True),
-    _option("--health-every", "health_every", "Steps between counts of overflow ...", type=int),
-    _option("--checkpoint-every", "checkpoint_every", "Updates between checkpoints.", type=int),
-    _option("--threads", "threads", "How many ONNX Runtime uses.", type=int),
-    _option("--stop-on-nan/--go-on", "stop_on_nan", "What a loss that is not finite does."),
+    _option(
+        "--health-every",
+        "health_every",
+        "Steps between measurements of every rounding: overflow, underflow, NaN, noise. 0: none.",
+        type=int,
+    ),
+    _option(
+        "--checkpoint-every",
+        "checkpoint_every",
+        "Updates between checkpoints. 0: after epochs alone.",
+        type=int,
+    ),
+    _option("--threads", "threads", "How many ONNX Runtime uses; one a core by default.", type=int),
+    _option(
+        "--stop-on-nan/--go-on", "stop_on_nan", "Whether a loss that is not finite ends the run."
+    ),
 )
 
 

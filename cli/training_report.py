@@ -95,7 +95,7 @@ def _noise(item: Contrast) -> str:
 def _sentence(name: str, baseline: str, item: Contrast, seeds: int) -> str:
     """The verdict on the score that matters: the last, which is a metric where there is one."""
     if item.difference == 0:
-        return f"{name} ends exactly where {baseline} does in {item.score}, over {seeds} seed(s)."
+        return f"{name} ends exactly where {baseline} does in {item.score}."
     side = "worse" if item.worse else "better"
     ends = f"{name} ends {abs(item.difference):.3g} {side} than {baseline} in {item.score}"
     if item.noise is None:

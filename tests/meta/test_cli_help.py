@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from pathlib import Path
 
 import click
@@ -50,3 +52,18 @@ def test_the_overview_lists_it(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_documentation_names_it(name: str) -> None:
     assert f"onnxbf {name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "table"),
+    [
+        ("losses", "LOSSES"),
+        ("metrics", "METRICS"),
+        ("optimizers", "OPTIMIZERS"),
+        ("schedules", "SCHEDULES"),
+    ],
+)
+def test_the_help_of_train_names_all_there_is(module: str, table: str) -> None:
+    names = getattr(importlib.import_module(f"onnxbf.training.{module}"), table)
+    words = set(re.findall(r"[\w-]+", re.sub(r"-\n +", "-", _help("train"))))
+    assert set(names) <= words
