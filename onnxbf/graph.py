@@ -15,6 +15,10 @@ PHASE_KEY = "onnxbf.phase"
 ROLE_KEY = "onnxbf.role"
 RECIPE_KEY = "onnxbf.recipe"
 KIND_KEY = "onnxbf.kind"
+OPERATOR_KEY = "onnxbf.operator"  # what a node stands for, where its type does not say it
+GRADIENT = ".gradient"  # what the names of parameters' gradients end in
+GRADIENT_OF = "_Grad/"  # follows the name of a forward node in those of its gradient nodes
+SUM_OF = "AccumulateGrad_"  # precedes the name of a value in that of the sum of its gradients
 LOSS_PREFIX = "loss/"  # of the names of nodes that belong to the loss
 _ORT_LOSS = re.compile(r"onnx::\w+::\d+")  # what ONNX Runtime's artifact generator calls them
 
@@ -29,9 +33,6 @@ class Phase(TextEnum):
     INPUT_GRADIENT = "input_gradient"
     WEIGHT_GRADIENT = "weight_gradient"
     UPDATE = "update"
-
-
-_GRADIENTS = (Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT)
 
 
 @contextlib.contextmanager
@@ -52,7 +53,7 @@ def collection_paused() -> Iterator[None]:
 
 def is_loss(node: ir.Node) -> bool:
     """Whether a node computes the loss, or a gradient within it: its name says so."""
-    name = node.name or ""
+    name = (node.name or "").removeprefix(SUM_OF)
     return name.startswith(LOSS_PREFIX) or _ORT_LOSS.match(name) is not None
 
 
@@ -90,12 +91,6 @@ def step_input(model: ir.Model) -> ir.Value | None:
 def is_parameter(value: ir.Value) -> bool:
     """Whether a graph input is a trained parameter."""
     return value.is_graph_input() and kind_of(value) == PARAMETER
-
-
-def is_gradient(value: ir.Value) -> bool:
-    """Whether a value was computed in the backward pass."""
-    producer = value.producer()
-    return producer is not None and phase_of(producer) in _GRADIENTS
 
 
 def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
@@ -157,9 +152,8 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
     return None
 
 
-_REARRANGES = frozenset(
-    {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Split", "Slice"}
-)
+REARRANGES = frozenset({"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
+REARRANGES_OR_PARTS = REARRANGES | {"Split", "Slice"}
 
 
 def constant_source(value: ir.Value) -> ir.Value | None:
@@ -171,7 +165,7 @@ def constant_source(value: ir.Value) -> ir.Value | None:
         if constant_of(value) is not None or is_parameter(value):
             return value
         producer = value.producer()
-        if producer is None or producer.op_type not in _REARRANGES or not producer.inputs:
+        if producer is None or producer.op_type not in REARRANGES_OR_PARTS or not producer.inputs:
             return None
         first = producer.inputs[0]
         if first is None:

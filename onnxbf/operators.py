@@ -6,7 +6,9 @@ repeats. A data input that is a constant counts as a weight. ``outputs`` says th
 with ``o`` for those that are rounded.
 
 The class ``movement`` holds operators whose results are values of their inputs, unchanged: rounding
-around them says nothing about hardware. ``carries`` marks those inputs with ``c``.
+around them says nothing about hardware. ``selection`` holds those of them that compare values: what
+they choose, and so where the gradient goes, depends on how the values were rounded before.
+``carries`` marks the inputs whose values are results with ``c``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class Kind(TextEnum):
     NORMALIZATION = "normalization"
     REDUCTION = "reduction"
     LOSS = "loss"
+    SELECTION = "selection"
     MOVEMENT = "movement"
 
 
@@ -37,6 +40,7 @@ class Role(TextEnum):
     BIAS = "bias"
     OUTPUT = "outputs"
     GRADIENT = "gradients"
+    WEIGHT_GRADIENT = "weight_gradients"
 
 
 _ROLES = {"i": Role.INPUT, "w": Role.WEIGHT, "b": Role.BIAS, "o": Role.OUTPUT}
@@ -60,6 +64,11 @@ class Operator:
 
     def carries_input(self, index: int) -> bool:
         return _letter(self.carries, index) == "c"
+
+    @property
+    def moves(self) -> bool:
+        """Whether every result is a value of an input."""
+        return self.kind in (Kind.SELECTION, Kind.MOVEMENT)
 
 
 def _letter(pattern: str, index: int) -> str:
@@ -130,6 +139,7 @@ OPERATORS: dict[str, Operator] = {
         """SigmoidGrad TanhGrad GeluGrad FastGeluGrad QuickGeluGrad LeakyReluGrad""",
     ),
     **_rows(Kind.ELEMENTWISE, "DivGrad iii oo"),
+    **_plain(Kind.ELEMENTWISE, "i", "DropoutGrad ResizeGrad"),
     **_plain(Kind.ELEMENTWISE, "ib", "BiasGelu"),
     **_plain(Kind.ELEMENTWISE, "ii", "GridSample"),
     **_plain(Kind.ELEMENTWISE, "ii-", "RoiAlign"),
@@ -172,6 +182,23 @@ OPERATORS: dict[str, Operator] = {
     ),
     **_plain(Kind.LOSS, "i-i", "SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss"),
     **_plain(Kind.LOSS, "ii-i", "SoftmaxCrossEntropyLossGrad"),
+    **_rows(
+        Kind.SELECTION,
+        """
+        Relu i - c
+        ThresholdedRelu i - c
+        Abs i - c
+        Max i* - c*
+        Min i* - c*
+        Clip iii - ccc
+        MaxPool i - c
+        GlobalMaxPool i - c
+        MaxRoiPool i - c
+        ReduceMax i - c
+        ReduceMin i - c
+        TopK i - c
+        """,
+    ),
     **_movement(
         """
         Identity c
@@ -194,23 +221,11 @@ OPERATORS: dict[str, Operator] = {
         ReverseSequence c
         Compress c
         Trilu c
-        TopK c
         Unique c
         CenterCropPad c
-        MaxPool c
-        GlobalMaxPool c
-        MaxRoiPool c
         MaxUnpool c
-        ReduceMax c
-        ReduceMin c
-        Relu c
-        ThresholdedRelu c
-        Abs c
         Neg c
-        Max c*
-        Min c*
         Where -cc
-        Clip ccc
         Dropout c
         Scatter c-c
         ScatterElements c-c

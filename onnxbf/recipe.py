@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from onnxbf.errors import NameUnknown, OnnxbfError, SpecError
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.graph import Phase
 from onnxbf.operators import OPERATORS, Kind, Role
+from onnxbf.spec import Spec, parse_spec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,6 +26,7 @@ else:
     import tomli as tomllib
 
 _ANY = "*"
+_NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,8 @@ class Rule:
         ops: operator types and classes (``gemm``, ``elementwise`` ...); ``*`` is every compute op.
         name: a regular expression found in the node's name; None matches all.
         phase: None matches all.
+        weight_gradients: the gradients of weights, rounded when they are whole. Until then, and
+            where this is None, they are in float32, whatever ``outputs`` says.
     """
 
     ops: tuple[str, ...] = (_ANY,)
@@ -46,6 +50,7 @@ class Rule:
     bias: Cast | None = None
     outputs: Cast | None = None
     gradients: Cast | None = None
+    weight_gradients: Cast | None = None
 
     def matches(self, node_name: str, op_type: str, kind: Kind, phase: Phase) -> bool:
         if self.phase is not None and self.phase is not phase:
@@ -103,16 +108,20 @@ def _quoted(text: str) -> str:
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """A ready-made recipe by name, or one read from a TOML file.
 
+    ``bf16{weight_gradients=fp32}`` is the ready-made ``bf16`` with another cast, or none, wherever
+    it has one for this role.
+
     Raises:
         NameUnknown: neither a recipe nor a file; or an unknown key, operator or cast in the file.
-        SpecError: a file that is not of the form a recipe prints.
+        SpecError: a file that is not of the form a recipe prints, or a role that the recipe has no
+            cast for.
     """
     text = str(name_or_path)
     if text in RECIPES:
         return RECIPES[text]
     path = Path(name_or_path)
     if not path.is_file():
-        raise NameUnknown("recipe", text, RECIPES, "A recipe may also be the path of a TOML file.")
+        return _changed(text)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -121,6 +130,28 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         return _recipe(data, path.stem)
     except OnnxbfError as error:
         raise SpecError(f"Recipe {text!r}: {error}") from None
+
+
+def _changed(text: str) -> Recipe:
+    spec = parse_spec(text)
+    if spec.name not in RECIPES:
+        raise NameUnknown("recipe", text, RECIPES, "A recipe may also be the path of a TOML file.")
+    rules = RECIPES[spec.name].rules
+    for role, cast in spec.options.items():
+        rules = _with_cast(rules, role, cast, spec)
+    return Recipe(str(spec), RECIPES[spec.name].summary, rules)
+
+
+def _with_cast(rules: tuple[Rule, ...], role: str, text: str, spec: Spec) -> tuple[Rule, ...]:
+    if role not in [known.value for known in Role]:
+        raise NameUnknown("role of tensors", role, [known.value for known in Role])
+    cast = None if text == _NOT_ROUNDED else parse_cast(text)
+    if all(rule.cast(Role(role)) is None for rule in rules):
+        raise SpecError(f"Recipe {spec.name!r} does not round {role}, so {spec} changes nothing.")
+    change: dict[str, Any] = {role: cast}
+    return tuple(
+        rule if rule.cast(Role(role)) is None else replace(rule, **change) for rule in rules
+    )
 
 
 def _recipe(data: Mapping[str, Any], name: str) -> Recipe:
@@ -199,16 +230,19 @@ def _both(
     """A recipe with one rule for matrix products and one for all other arithmetic."""
     tables: list[dict[str, Any]] = [{"ops": ["gemm"], **gemm}]
     if other is not None:
-        tables.append({"ops": ["elementwise", "normalization", "reduction"], **other})
+        tables.append({"ops": ["elementwise", "normalization", "reduction", "selection"], **other})
     return Recipe(name, summary, tuple(map(_rule, tables)))
 
 
+_GRADIENTS = ("gradients", "weight_gradients")
+
+
 def _uniform(cast: str) -> dict[str, str]:
-    return {role: cast for role in ("inputs", "weights", "outputs", "gradients")}
+    return {role: cast for role in ("inputs", "weights", "outputs", *_GRADIENTS)}
 
 
 def _read_only(cast: str) -> dict[str, str]:
-    return {role: cast for role in ("inputs", "weights", "gradients")}
+    return {role: cast for role in ("inputs", "weights", *_GRADIENTS)}
 
 
 _E4M3, _E5M2 = "e4m3fn:rne{overflow=saturate}", "e5m2:rne{overflow=saturate}"
@@ -236,7 +270,13 @@ RECIPES: dict[str, Recipe] = {
             "fp8",
             "FP8 into matrix products (E4M3 forward, E5M2 gradients, saturating, unscaled), "
             "BF16 out of them and into all other arithmetic",
-            {"inputs": _E4M3, "weights": _E4M3, "outputs": "bf16:rne", "gradients": _E5M2},
+            {
+                "inputs": _E4M3,
+                "weights": _E4M3,
+                "outputs": "bf16:rne",
+                "gradients": _E5M2,
+                "weight_gradients": "bf16:rne",
+            },
             _read_only("bf16:rne"),
         ),
         Recipe("none", "nothing is rounded", ()),

@@ -118,7 +118,7 @@ class Bounds:
                 self.coarsest = cast.format
             return _rounding(cast)
         operator = find_operator(node.domain, node.op_type)
-        if operator is None or operator.kind is Kind.MOVEMENT:
+        if operator is None or operator.moves:
             return Path()
         terms = _terms(node) if operator.kind is Kind.GEMM else 1
         u = FLOAT32.unit_roundoff

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxbf.graph import (
+    OPERATOR_KEY,
+    SCALE,
+    Phase,
     all_graphs,
     constant_of,
     constant_source,
     is_call,
-    is_gradient,
     is_loss,
+    kind_of,
     phase_of,
 )
-from onnxbf.operators import Kind, Operator, Role, find_operator
+from onnxbf.operators import OPERATORS, Kind, Operator, Role, find_operator
 from onnxbf.recipe import Recipe, Rule
 
 _FLOAT = ir.DataType.FLOAT
@@ -88,7 +92,7 @@ def decide(
     shapes: frozenset[ir.Value],
 ) -> Decision:
     """The rule for ``node``; ``shapes`` are the values that shape computation gives."""
-    operator = find_operator(node.domain, node.op_type)
+    operator = operator_of(node)
     if operator is None:
         return Decision(None, reason=_unknown(model, node))
     if operator.kind is Kind.MOVEMENT:
@@ -105,7 +109,17 @@ def decide(
     return Decision(operator, rule)
 
 
+def operator_of(node: ir.Node) -> Operator | None:
+    """The row of what a node computes or, where a pass wrote it so, stands for."""
+    stands_for = node.metadata_props.get(OPERATOR_KEY)
+    if stands_for is None:
+        return find_operator(node.domain, node.op_type)
+    return OPERATORS.get(stands_for)
+
+
 def _unknown(model: ir.Model, node: ir.Node) -> str:
+    if OPERATOR_KEY in node.metadata_props:
+        return "a part of an operator that is rounded as a whole"
     if is_call(model, node):
         return "calls a function, which is rewritten itself"
     return "not arithmetic, or unknown to onnxbf"
@@ -124,14 +138,24 @@ def _not_float32(node: ir.Node, operator: Operator) -> str | None:
     return f"{types[0].name.lower()} tensors"
 
 
-def role_of(node: ir.Node, operator: Operator, index: int) -> Role | None:
-    """What input ``index`` is to ``node``; None where it is absent, not float32, or not data."""
+Gradients = Mapping[ir.Value, Role]
+
+
+def role_of(
+    node: ir.Node, operator: Operator, index: int, gradients: Gradients | None = None
+) -> Role | None:
+    """What input ``index`` is to ``node``; None where it is absent, not float32, or not data.
+
+    Args:
+        gradients: what ``gradient_values`` gave; None for a forward model.
+    """
     value = node.inputs[index]
     role = operator.input_role(index)
     if value is None or role is None or value.dtype is not _FLOAT:
         return None
-    if is_gradient(value):
-        return Role.GRADIENT
+    if gradients and value in gradients:  # weight gradients add up in float32 until they are whole
+        found = gradients[value]
+        return None if found is Role.WEIGHT_GRADIENT else found
     if role is not Role.INPUT:
         return role
     constant = constant_source(value)
@@ -155,6 +179,36 @@ def _is_split_bias(node: ir.Node, index: int, constant: ir.Value) -> bool:
 
 def _producer(value: ir.Value | None) -> ir.Node | None:
     return None if value is None else value.producer()
+
+
+def gradient_values(model: ir.Model) -> Gradients:
+    """The values of the backward pass that depend on the gradient of the loss, and their role.
+
+    What the backward pass computes from forward values alone (a transpose of an activation, a
+    derivative) is no gradient. A weight gradient begins where a node of that phase computes.
+    """
+    found: dict[ir.Value, Role] = {}
+    for node in model.graph:
+        phase = phase_of(node)
+        if phase not in (Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT):
+            continue
+        values = [value for value in node.inputs if value is not None]
+        roles = {found.get(v, Role.GRADIENT) for v in values if v in found or _is_seed(v)}
+        if not roles:
+            continue
+        operator = find_operator(node.domain, node.op_type)
+        computes = operator is not None and not operator.moves
+        whole = phase is Phase.WEIGHT_GRADIENT and (computes or roles == {Role.WEIGHT_GRADIENT})
+        role = Role.WEIGHT_GRADIENT if whole else Role.GRADIENT
+        found.update((value, role) for value in node.outputs)
+    return found
+
+
+def _is_seed(value: ir.Value) -> bool:
+    """Whether the gradient of the loss begins here: an input, or an initializer in other tools."""
+    if value.producer() is not None:
+        return False
+    return kind_of(value) == SCALE or (value.name or "").endswith("_grad")
 
 
 _SHAPE_SOURCES = frozenset({"Shape", "Size"})

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
-from onnxbf.formats import Cast, Rounding
-from onnxbf.graph import ROLE_KEY, Names, step_input, subgraphs_of, top_graphs
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
+from onnxbf.formats import Cast
+from onnxbf.graph import (
+    GRADIENT_OF,
+    REARRANGES,
+    Names,
+    Phase,
+    is_loss,
+    phase_of,
+    subgraphs_of,
+    top_graphs,
+)
 from onnxbf.operators import Operator, Role
 from onnxbf.passes.base import GraphPass
-from onnxbf.passes.choose import EVERYTHING, Selection, decide, role_of, shape_values
+from onnxbf.passes.choose import (
+    EVERYTHING,
+    Gradients,
+    Selection,
+    decide,
+    gradient_values,
+    operator_of,
+    role_of,
+    shape_values,
+)
+from onnxbf.passes.quantizer import Quantizer, producer_of
 from onnxbf.recipe import Recipe, Rule
-from onnxbf.report import Change, Covered, Skipped
+from onnxbf.report import Covered, Skipped
 
 
 @dataclass(frozen=True)
 class InsertQuantize(GraphPass):
     """Round every tensor that the recipe names; each tensor once for each cast.
 
-    The rounded inputs of a node are shared with every later reader of the same tensor under the
-    same cast. A rounded output takes the place of the output for all its readers, graph outputs
-    included, which keep their names.
+    The rounded inputs of a node are shared with every later reader of the same tensor, or of a
+    rearrangement of it, under the same cast. A rounded output takes the place of the output for
+    all its readers, graph outputs included, which keep their names. What a gradient reads of the
+    forward pass is what the forward node read. Outputs of the weight gradient phase are left to
+    RoundWeightGradients.
 
     Args:
         seed: the seed of stochastic rounding; each node draws a stream of its own from it.
@@ -34,9 +54,12 @@ class InsertQuantize(GraphPass):
     seed: int = 0
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        insertion = _Insertion(self, model, Names(model), shape_values(model))
+        quantizer = Quantizer(model, Names(model), self.report, self.seed)
+        insertion = _Insertion(self, quantizer, shape_values(model), gradient_values(model))
         for graph in top_graphs(model):
             insertion.graph(graph, ())
+        insertion.read_as_forward(model.graph)
+        insertion.finish_copies()
         self._note_unmatched(model)
         if not self.report.changes:
             return ir.passes.PassResult(model, modified=False)
@@ -59,10 +82,12 @@ class InsertQuantize(GraphPass):
 @dataclass(frozen=True)
 class _Insertion:
     options: InsertQuantize
-    model: ir.Model
-    names: Names
+    quantizer: Quantizer
     shapes: frozenset[ir.Value]
+    gradients: Gradients
     rounded: dict[tuple[ir.Value, Cast], ir.Value] = field(default_factory=dict)
+    kept: dict[tuple[str, ir.Value], ir.Value] = field(default_factory=dict)
+    rearranged: list[tuple[ir.Node, ir.Node]] = field(default_factory=list)  # and its copy
 
     def graph(self, graph: ir.Graph, owners: tuple[ir.Node, ...]) -> None:
         """``owners``: the nodes that hold this graph, outermost first."""
@@ -75,7 +100,7 @@ class _Insertion:
     def node(self, node: ir.Node, path: tuple[ir.Node, ...]) -> None:
         recipe, report = self.options.recipe, self.options.report
         report.nodes += 1
-        decision = decide(self.model, node, recipe, self.options.selection, self.shapes)
+        decision = decide(self.quantizer.model, node, recipe, self.options.selection, self.shapes)
         if decision.rule is None or decision.operator is None:
             report.skipped.append(Skipped(node.name or "", node.op_type, decision.reason))
             return
@@ -89,76 +114,99 @@ class _Insertion:
         self, node: ir.Node, operator: Operator, rule: Rule, path: tuple[ir.Node, ...]
     ) -> None:
         for index, value in enumerate(node.inputs):
-            role = role_of(node, operator, index)
+            role = role_of(node, operator, index, self.gradients)
             cast = rule.cast(role) if role is not None else None
             if value is None or role is None or cast is None:
                 continue
-            known = self.rounded.get((value, cast))
-            if known is None:
-                known = self.quantize(value, cast, role, node)
-                _place(known, value, path)
+            known = self.copy(value, cast, role, path)
             node.replace_input_with(index, known)
+            self.kept[node.name or "", value] = known
+
+    def copy(self, value: ir.Value, cast: Cast, role: Role, path: tuple[ir.Node, ...]) -> ir.Value:
+        """``value`` rounded, or the same rearrangement of the rounded tensor that it is one of.
+
+        A tensor and its transpose, in the forward pass and in the backward pass, are then rounded
+        by one node: stochastically, too, to the same numbers.
+        """
+        known = self.rounded.get((value, cast))
+        if known is not None:
+            return known
+        producer = value.producer()
+        seen_through = producer and producer.op_type in REARRANGES and not is_loss(producer)
+        source = producer.inputs[0] if producer and seen_through else None
+        if producer is None or source is None:
+            known = self.quantizer.round(value, cast, role, path[-1])
+            _place(known, value, path)
+        else:
+            turned = self.copy(source, cast, role, path)
+            known = value if turned is source else self.rearrange(producer, turned, cast, path)
+        self.remember(value, cast, known)
+        return known
+
+    def rearrange(
+        self, node: ir.Node, source: ir.Value, cast: Cast, path: tuple[ir.Node, ...]
+    ) -> ir.Value:
+        """What ``node`` makes of ``source``."""
+        copy = ir.node(
+            node.op_type,
+            [source, *node.inputs[1:]],
+            dict(node.attributes),
+            domain=node.domain,
+            name=self.quantizer.names.fresh(f"{node.name}_{cast.format}"),
+            metadata_props=dict(node.metadata_props),
+        )
+        (value,), (result,) = node.outputs, copy.outputs
+        result.name = self.quantizer.names.fresh(f"{value.name}_{cast.format}")
+        result.type, result.shape = value.type, value.shape
+        assert node.graph is not None
+        node.graph.insert_before(next(n for n in path if n.graph is node.graph), copy)
+        self.rearranged.append((node, copy))
+        return result
+
+    def finish_copies(self) -> None:
+        """Remove the rearrangements that nothing reads any more; their copies take their names."""
+        for node, copy in reversed(self.rearranged):
+            value, result = node.outputs[0], copy.outputs[0]
+            if node.graph is None or value.uses() or value.is_graph_output():
+                reason = "rearranges a rounded tensor"
+                self.options.report.skipped.append(Skipped(copy.name or "", copy.op_type, reason))
+                continue
+            node.graph.remove(node, safe=True)
+            copy.name, result.name = node.name, value.name
 
     def outputs(self, node: ir.Node, operator: Operator, rule: Rule) -> None:
-        if rule.outputs is None:
+        if rule.outputs is None or phase_of(node) is Phase.WEIGHT_GRADIENT:
             return
         for index, value in enumerate(node.outputs):
             wanted = operator.output_role(index) is Role.OUTPUT and value.name
             if not wanted or value.dtype is not ir.DataType.FLOAT or node.graph is None:
                 continue
-            is_output = value.is_graph_output()
-            readers = tuple(value.uses())
-            rounded = self.quantize(value, rule.outputs, Role.OUTPUT, node)
-            for reader, position in readers:
-                reader.replace_input_with(position, rounded)
-            if is_output:
-                self.take_over_output(value, rounded)
-            node.graph.insert_after(node, _producer(rounded))
+            rounded = self.quantizer.round_output(value, rule.outputs, Role.OUTPUT, node)
+            self.remember(value, rule.outputs, rounded)
 
-    def take_over_output(self, value: ir.Value, rounded: ir.Value) -> None:
-        """Make ``rounded`` the graph output that ``value`` was, under its name."""
-        name = value.name
-        assert name is not None
-        value.replace_all_uses_with(rounded, replace_graph_outputs=True)
-        _producer(rounded).replace_input_with(0, value)
-        value.name = self.names.fresh(f"{name}_fp32")
-        rounded.name = name
+    def read_as_forward(self, graph: ir.Graph) -> None:
+        """Let gradient nodes compare and select by what their forward nodes were given."""
+        inputs = [
+            (node, index, self.kept.get((forward, value)))
+            for node in graph
+            for forward, gradient, _ in [(node.name or "").partition(GRADIENT_OF)]
+            for index, value in enumerate(node.inputs)
+            if gradient and value is not None and _only_looks_at(node, index)
+        ]
+        for node, index, known in inputs:
+            if known is not None:
+                node.replace_input_with(index, known)
 
-    def quantize(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
-        """A new node, not placed yet, that rounds ``value``; returns its output."""
-        name = self.names.fresh(f"{value.name}_{cast.format}")
-        key = zlib.crc32(name.encode())  # a stable number of the node's own for its random stream
-        attributes = cast_attributes(cast, seed=self.options.seed, node=key)
-        stochastic = cast.rounding is Rounding.STOCHASTIC
-        step = step_input(self.model) if stochastic else None
-        quantize = ir.node(
-            "QuantizeDequantize",
-            [value] if step is None else [value, step],
-            attributes,
-            domain=DOMAIN,
-            name=f"{name}_quantize",
-            metadata_props={ROLE_KEY: role.value},
-        )
-        rounded = quantize.outputs[0]
-        rounded.name, rounded.type, rounded.shape = name, value.type, value.shape
+    def remember(self, value: ir.Value, cast: Cast, rounded: ir.Value) -> None:
         self.rounded[value, cast] = self.rounded[rounded, cast] = rounded
-        self.options.report.changes.append(
-            Change(
-                quantize.name or "",
-                value.name or "",
-                str(cast),
-                role.value,
-                node.name or "",
-                node.op_type,
-            )
-        )
-        return rounded
 
 
-def _producer(value: ir.Value) -> ir.Node:
-    producer = value.producer()
-    assert producer is not None
-    return producer
+def _only_looks_at(node: ir.Node, index: int) -> bool:
+    """Whether an input is neither rounded for a node nor a part of its result."""
+    operator = operator_of(node)
+    return operator is None or not (
+        operator.carries_input(index) or operator.input_role(index) is not None
+    )
 
 
 def _place(rounded: ir.Value, value: ir.Value, path: tuple[ir.Node, ...]) -> None:
@@ -168,8 +216,8 @@ def _place(rounded: ir.Value, value: ir.Value, path: tuple[ir.Node, ...]) -> Non
     """
     producer = value.producer()
     if producer is not None and producer.graph is not None:
-        producer.graph.insert_after(producer, _producer(rounded))
+        producer.graph.insert_after(producer, producer_of(rounded))
         return
     reader = next(node for node in path if node.graph is value.graph)
     assert value.graph is not None
-    value.graph.insert_before(reader, _producer(rounded))
+    value.graph.insert_before(reader, producer_of(rounded))

@@ -20,7 +20,15 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxbf.builder import Builder
 from onnxbf.errors import UnsupportedError
-from onnxbf.graph import Names, Phase, constant_of, phase_of
+from onnxbf.graph import (
+    GRADIENT_OF,
+    OPERATOR_KEY,
+    PHASE_KEY,
+    Names,
+    Phase,
+    constant_of,
+    phase_of,
+)
 from onnxbf.passes.base import GraphPass
 
 _CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
@@ -94,7 +102,15 @@ def _separable(builder: Builder, node: ir.Node, model: ir.Model) -> tuple[ir.Val
         matrix = _matrix(forward.op_type, unit, model, before[axis], after[axis])
         result = _along_axis(builder, result, axis, len(before) - 1, matrix)
     _stamp(builder, phase_of(node))
+    _stand_for(node.op_type, builder.nodes)
     return (result,)
+
+
+def _stand_for(op_type: str, nodes: Sequence[ir.Node]) -> None:
+    """Have a recipe round what goes into the first product, and nothing in between."""
+    products = [node for node in nodes if node.op_type == "MatMul"]
+    for product in products:
+        product.metadata_props[OPERATOR_KEY] = op_type if product is products[0] else ""
 
 
 def _along_axis(
@@ -111,7 +127,7 @@ def _along_axis(
 
 def _forward_of(node: ir.Node, model: ir.Model) -> ir.Node:
     """The forward node that a gradient node differentiates."""
-    name = (node.name or "").split("_Grad/")[0]
+    name = (node.name or "").split(GRADIENT_OF)[0]
     return next(n for n in model.graph if n.name == name and n.op_type in _UNITS)
 
 
@@ -200,7 +216,7 @@ _UNITS: dict[str, Callable[[ir.Node, int, int, int], _Unit]] = {
 
 def _stamp(builder: Builder, phase: Phase) -> None:
     for node in builder.nodes:
-        node.metadata_props.setdefault("onnxbf.phase", phase.value)
+        node.metadata_props.setdefault(PHASE_KEY, phase.value)
 
 
 _LOWERED: dict[str, Callable[[Builder, ir.Node, ir.Model], Sequence[ir.Value | None]]] = {

@@ -22,6 +22,7 @@ from onnxbf.passes.infer_shapes import InferShapes
 from onnxbf.passes.infer_types import ForgetTypes, InferTypes
 from onnxbf.passes.insert_quantize import InsertQuantize
 from onnxbf.passes.lower_portable import LowerPortable
+from onnxbf.passes.round_weight_gradients import RoundWeightGradients
 from onnxbf.passes.saturate_constants import SaturateConstants
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import StampPhases
@@ -54,6 +55,7 @@ def rewrite(
         types,
         SaturateConstants(report, recipe),
         InsertQuantize(report, recipe, selection, seed),
+        RoundWeightGradients(report, recipe, selection, seed),
         EliminateRedundant(report),
     ]
     if store_weights is not None:

@@ -128,14 +128,18 @@ class Analysis:
             return _CONTROL_FLOW[node.op_type](self, node)
         if node.op_type == "Cast":
             return [self.stored(node)]
+        if node.op_type == "Sign":
+            return [self.unchanged(np.array([-1, 0, 1], np.float32))]
         if node.op_type == "Constant":
             return [self.constant(node.outputs[0])]
         return [self.carried(node)] * len(node.outputs)
 
     def stored(self, node: ir.Node) -> Casts:
-        """A tensor cast up from a stored format holds numbers of that format."""
+        """A tensor cast up from a stored format holds numbers of that format; a mask, 0 and 1."""
         source = node.inputs[0]
         dtype = None if source is None else source.dtype
+        if _is_mask(source) and node.outputs[0].dtype is ir.DataType.FLOAT:
+            return self.unchanged(np.array([0, 1], np.float32))
         for fmt in FORMATS.values():
             if dtype is not None and fmt.onnx_type == dtype.name and node.outputs[0].dtype != dtype:
                 return frozenset(c for c in self.casts if leaves_unchanged(c, Cast(fmt)))
@@ -179,6 +183,16 @@ _CONTROL_FLOW: dict[str, Callable[[Analysis, ir.Node], list[Casts]]] = {
     "Loop": Analysis.loop,
     "Scan": Analysis.scan,
 }
+
+
+_COMPARES = ("Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual")
+_LOGIC = ("And", "Not", "Or", "Xor")
+
+
+def _is_mask(value: ir.Value | None) -> bool:
+    producer = None if value is None else value.producer()
+    known = value is not None and value.dtype is ir.DataType.BOOL
+    return known or (producer is not None and producer.op_type in (*_COMPARES, *_LOGIC))
 
 
 def _moves(node: ir.Node) -> bool:

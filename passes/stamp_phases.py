@@ -18,10 +18,19 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxbf.graph import BUFFER, PARAMETER, PHASE_KEY, Phase, is_parameter, mark_kind
+from onnxbf.graph import (
+    BUFFER,
+    GRADIENT_OF,
+    PARAMETER,
+    PHASE_KEY,
+    SUM_OF,
+    Phase,
+    is_parameter,
+    mark_kind,
+)
 from onnxbf.passes.base import GraphPass
 
-_BACKWARD = re.compile(r"_Grad/|^AccumulateGrad_")
+_BACKWARD = re.compile(rf"{GRADIENT_OF}|^{SUM_OF}")
 _ACCUMULATOR = "InPlaceAccumulatorV2"
 _SUM = "_grad.accumulation.buffer"
 _STATISTICS = frozenset({("BatchNormInternal", 3), ("BatchNormInternal", 4)})

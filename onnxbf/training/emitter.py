@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from onnxbf.builder import Builder
 from onnxbf.errors import ModelError
-from onnxbf.graph import Names, Phase
-from onnxbf.training.gradients import GRADIENT, NEXT
+from onnxbf.graph import GRADIENT, Names, Phase
+from onnxbf.training.gradients import NEXT
 
 LEARNING_RATE, STEP, GRADIENT_SCALE = "learning_rate", "step", "gradient_scale"
 GRADIENT_NORM = "gradient_norm"

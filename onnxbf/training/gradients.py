@@ -16,14 +16,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.errors import ModelError, RuntimeMissing, UnsupportedError
-from onnxbf.graph import BUFFER, PARAMETER, SCALE, mark_kind
+from onnxbf.graph import BUFFER, GRADIENT, PARAMETER, SCALE, mark_kind
 from onnxbf.passes.complete_splits import CompleteSplits
 from onnxbf.passes.forget_symbols import ForgetSymbols
 from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
-GRADIENT = ".gradient"
 LOSS_SCALE = "loss_scale"
 NEXT = ".next"  # what the names of next values of buffers and parameters end in
 

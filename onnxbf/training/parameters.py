@@ -123,7 +123,7 @@ def _uses(value: ir.Value) -> list[tuple[ir.Node, int]]:
     found: list[tuple[ir.Node, int]] = []
     for node, index in value.uses():
         operator = find_operator(node.domain, node.op_type)
-        if operator is not None and operator.kind is Kind.MOVEMENT and len(node.inputs) == 1:
+        if operator is not None and operator.moves and len(node.inputs) == 1:
             found += _uses(node.outputs[0])
         else:
             found.append((node, index))
@@ -140,7 +140,7 @@ def _reads_numbers(node: ir.Node, index: int) -> bool:
 def _is_shape_arithmetic(node: ir.Node, shapes: frozenset[ir.Value]) -> bool:
     """Frequencies times positions, not an embedding that positions select from."""
     operator = find_operator(node.domain, node.op_type)
-    moves = operator is not None and operator.kind is Kind.MOVEMENT
+    moves = operator is not None and operator.moves
     return not moves and all(output in shapes for output in node.outputs)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.graph import BUFFER, PARAMETER, kind_of
+from onnxbf.graph import BUFFER, GRADIENT, PARAMETER, kind_of
 from onnxbf.protos import to_proto
 from onnxbf.session import make_session, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
-from onnxbf.training.gradients import GRADIENT, LOSS_SCALE, NEXT
+from onnxbf.training.gradients import LOSS_SCALE, NEXT
 from onnxbf.training.variables import Variables
 
 if TYPE_CHECKING:

@@ -167,7 +167,10 @@ def test_phases_kinds_and_roles_are_stamped(case: tuple[str, str, Path]) -> None
     roles = {each.input[0]: _of(each, ROLE_KEY) for each in rounding}
     assert roles["x"] == "inputs"
     assert {roles[key] for key in initializers if key.endswith("weight")} == {"weights"}
-    assert {roles[key] for key in roles if key.endswith("_grad")} <= {"gradients", "outputs"}
+    backward = {"gradients", "outputs", "weight_gradients"}
+    assert {roles[key] for key in roles if key.endswith("_grad")} <= backward
+    weights = {f"{key}_grad" for key in initializers - {*FROZEN[name]} if key.endswith("weight")}
+    assert {key for key in roles if roles[key] == "weight_gradients"} == weights
     phases = Counter(
         (each.op_type, _of(each, PHASE_KEY))
         for each in model.graph.node

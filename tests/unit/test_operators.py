@@ -42,6 +42,8 @@ _OF_ONNX_RUNTIME = {
         "GatherNDGrad",
         "SoftmaxCrossEntropyLossGrad",
         "ReluGrad",
+        "DropoutGrad",
+        "ResizeGrad",
         "SliceGrad",
         "SplitTraining",
         "ConcatTraining",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.errors import NameUnknown, OnnxbfError, SpecError
 from onnxbf.formats import parse_cast
 from onnxbf.graph import Phase
 from onnxbf.operators import Kind, Role
@@ -42,6 +42,30 @@ def test_the_bf16_recipe_is_the_studys_data_flow() -> None:
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(NameUnknown, match="did you mean 'bf16-gemm'"):
         load_recipe("bf16-gem")
+
+
+def test_a_ready_made_recipe_with_other_casts() -> None:
+    recipe = load_recipe("bf16{weight_gradients=fp32,gradients=e5m2:sr{bits=8}}")
+    assert recipe.name == "bf16{weight_gradients=fp32,gradients=e5m2:sr{bits=8}}"
+    for rule, given in zip(recipe.rules, RECIPES["bf16"].rules, strict=True):
+        assert rule.weight_gradients is None and given.weight_gradients is not None
+        assert rule.gradients == parse_cast("e5m2:sr{bits=8}")
+        assert (rule.inputs, rule.outputs) == (given.inputs, given.outputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bf16{weight_gradient=fp32}", "did you mean 'weight_gradients'"),
+        ("bf16{bias=bf16}", "'bf16' does not round bias"),
+        ("bf16{inputs=bf17}", "Unknown"),
+        ("bf{inputs=bf16}", "Unknown recipe"),
+        ("bf16{inputs", "Cannot read"),
+    ],
+)
+def test_bad_changes(text: str, message: str) -> None:
+    with pytest.raises(OnnxbfError, match=message):
+        load_recipe(text)
 
 
 @pytest.mark.parametrize(

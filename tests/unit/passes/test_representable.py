@@ -74,6 +74,8 @@ _HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x, int64[1] i) =
         "f = Constant <value_floats = [1.0, 1.0]> ()  n = Constant <value = float[0] {}> ()"
         "  m = Resize <mode = 'nearest'> (a, n, f)".replace("'", '"'),
         "lo = Constant <value_float = 0.5> ()  m = Clip (a, lo)",
+        "m = Sign (a)",
+        "b = Greater (a, a)  m = Cast <to = 1> (b)",
     ],
 )
 def test_moved_values_are_not_rounded_again(moves: str) -> None:
@@ -88,7 +90,6 @@ def test_moved_values_are_not_rounded_again(moves: str) -> None:
         "m = Sigmoid (a)",
         "m = LeakyRelu (a)",
         "m = Concat <axis = 0> (a, x)",
-        "lo = Constant <value_float = 0.1> ()  m = Clip (a, lo)",
         "p = Constant <value_ints = [0,0,1,1]> ()  v = Constant <value_float = 0.1> ()"
         "  m = Pad (a, p, v)",
         "r = Constant <value_float = 0.5> ()  t = Constant <value = bool {1}> ()"
@@ -100,6 +101,12 @@ def test_computed_values_are_rounded(computes: str) -> None:
     head = _HEAD.replace("int64[1] i", "int64[1] i, int64[2,2] j")
     kept = _kept(f"{head} {{ a = MatMul (x, x)  {computes}  y = MatMul (m, m) }}")
     assert "m" in kept
+
+
+def test_limits_are_rounded_so_that_what_they_limit_is_not() -> None:
+    clip = "lo = Constant <value_float = 0.1> ()  m = Clip (a, lo)"
+    kept = _kept(f"{_HEAD} {{ a = MatMul (x, x)  {clip}  y = MatMul (m, m) }}")
+    assert "lo" in kept and "m" not in kept
 
 
 def test_a_value_cast_up_from_bfloat16_needs_no_rounding() -> None:
@@ -120,7 +127,7 @@ def test_branches_and_loops() -> None:
                          else_branch = e2 () => (float[2,2] s) { s = Sigmoid (a) } >
           loop, scans = Loop (n, c, a) < body = b (int64 i, bool k, float[2,2] st)
                                  => (bool ko, float[2,2] nx, float[2,2] sc) {
-             ko = Identity (k)  nx = Relu (st)  sc = Relu (a) } >
+             ko = Identity (k)  nx = Neg (st)  sc = Relu (a) } >
           last = MatMul (one, loop)
           z = MatMul (last, scans)
         }"""

@@ -45,7 +45,8 @@ def test_constant_nodes_are_seen_and_none_changes_nothing() -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) {
           low = Constant <value_float = -3.4028235e38> ()
-          y = Max (x, low)
+          positive = Greater (x, x)
+          y = Where (positive, x, low)
         }"""
     )
     converted, _ = convert(model)

@@ -25,7 +25,7 @@ def test_rows_add_up() -> None:
     found = survey(model, load_recipe("bf16"))
     assert {row.op_type: (row.kind, row.nodes, row.covered) for row in found.rows} == {
         "MatMul": ("gemm", 2, 2),
-        "Relu": ("movement", 1, 0),
+        "Relu": ("selection", 1, 1),
         "Hardmax": ("other", 1, 0),
     }
     assert sum(sum(row.reasons.values()) + row.covered for row in found.rows) == 4

@@ -1,0 +1,88 @@
+"""Make the nodes that round, and put them in the place of what they round."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.custom_ops.registry import DOMAIN, cast_attributes
+from onnxbf.formats import Cast, Rounding
+from onnxbf.graph import ROLE_KEY, Names, step_input
+from onnxbf.operators import Role
+from onnxbf.report import Change, Report
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Makes QuantizeDequantize nodes for one model.
+
+    Args:
+        seed: the seed of stochastic rounding; each node draws a stream of its own from it.
+    """
+
+    model: ir.Model
+    names: Names
+    report: Report
+    seed: int
+
+    def round(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
+        """A new node, not placed yet, that rounds ``value`` for ``node``; returns its output."""
+        name = self.names.fresh(f"{value.name}_{cast.format}")
+        key = zlib.crc32(name.encode())  # a stable number of the node's own for its random stream
+        attributes = cast_attributes(cast, seed=self.seed, node=key)
+        stochastic = cast.rounding is Rounding.STOCHASTIC
+        step = step_input(self.model) if stochastic else None
+        quantize = ir.node(
+            "QuantizeDequantize",
+            [value] if step is None else [value, step],
+            attributes,
+            domain=DOMAIN,
+            name=f"{name}_quantize",
+            metadata_props={ROLE_KEY: role.value},
+        )
+        rounded = quantize.outputs[0]
+        rounded.name, rounded.type, rounded.shape = name, value.type, value.shape
+        self.report.changes.append(
+            Change(
+                quantize.name or "",
+                value.name or "",
+                str(cast),
+                role.value,
+                node.name or "",
+                node.op_type,
+            )
+        )
+        return rounded
+
+    def round_output(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
+        """Round an output of ``node`` for all its readers, graph outputs included.
+
+        The rounded value takes over the name of a graph output.
+        """
+        assert node.graph is not None
+        is_output = value.is_graph_output()
+        readers = tuple(value.uses())
+        rounded = self.round(value, cast, role, node)
+        for reader, position in readers:
+            reader.replace_input_with(position, rounded)
+        if is_output:
+            self._take_over(value, rounded)
+        node.graph.insert_after(node, producer_of(rounded))
+        return rounded
+
+    def _take_over(self, value: ir.Value, rounded: ir.Value) -> None:
+        name = value.name
+        assert name is not None
+        value.replace_all_uses_with(rounded, replace_graph_outputs=True)
+        producer_of(rounded).replace_input_with(0, value)
+        value.name = self.names.fresh(f"{name}_fp32")
+        rounded.name = name
+
+
+def producer_of(value: ir.Value) -> ir.Node:
+    """The node that computes a value, which has one."""
+    producer = value.producer()
+    assert producer is not None
+    return producer
