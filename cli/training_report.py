@@ -49,6 +49,8 @@ class Report:
         width = max(map(len, event.scores))
         for name, scores in event.scores.items():
             shown = "  ".join(f"{score} {value:.5g}" for score, value in scores.items())
+            if event.skipped[name]:
+                shown += f"  skipped {event.skipped[name]}"
             _say(f"{self._where(event)}  {name:<{width}}  {shown}")
 
     def _where(self, event: StepDone | EpochDone) -> str:

@@ -50,10 +50,11 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """Every lane ended an epoch, with these scores."""
+    """Every lane ended an epoch, with these scores; ``skipped``: its updates that did not count."""
 
     place: Place
     scores: Mapping[str, Scores]
+    skipped: Mapping[str, int]
     seconds: float
 
 
@@ -154,7 +155,9 @@ class Run:
                     raise ModelError(f"The data {self.settings.data!r} gives no batches.")
                 scores = {lane.name: self._end_epoch(lane, seed, log) for lane in lanes}
                 self._save(Place(seed, epoch + 1), lanes, log)
-                yield EpochDone(Place(seed, epoch, done), scores, time.monotonic() - started)
+                skipped = {lane.name: lane.trainer.loss_scale.skipped for lane in lanes}
+                at, seconds = Place(seed, epoch, done), time.monotonic() - started
+                yield EpochDone(at, scores, skipped, seconds)
 
     def _folder(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}"

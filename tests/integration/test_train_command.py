@@ -247,6 +247,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
     assert "node 'fc" in result.output
 
 
+def test_skipped_updates_are_counted(folder: Path) -> None:
+    result = train(*SHORT, "--loss-scale", "dynamic{init=4194304}", "--recipe", "fp16")
+    assert result.exit_code == 0, result.output
+    skipped = [step["skipped"] for step in lines(folder / "run", "step")]
+    scales = [step["loss_scale"] for step in lines(folder / "run", "step")]
+    count = sum(skipped)
+    assert 0 < count < len(skipped)
+    assert skipped == [True] * count + [False] * (len(skipped) - count)
+    np.testing.assert_array_equal(scales[: count + 1], 2.0**22 / 2.0 ** np.arange(count + 1))
+    assert f"skipped {count}" in result.output
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
