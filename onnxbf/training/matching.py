@@ -75,7 +75,7 @@ def match_inputs(data: Data, inputs: Sequence[ir.Value]) -> Match:
     checked = [_check(value, names[value.name or ""], data) for value in inputs]
     dtypes = {value.name or "": _dtype(value) for value in inputs}
     notes = [note for note in checked if note]
-    notes += [f"Input {to!r} takes {of!r} of the data." for to, of in names.items() if to != of]
+    notes += [f"{data.source}: input {to!r} takes {of!r}." for to, of in names.items() if to != of]
     fixed = {
         value.name or "": value.shape[0]
         for value in inputs
@@ -112,9 +112,9 @@ def _check(value: ir.Value, name: str, data: Data) -> str | None:
         raise _misfit(value, name, data, "")
     if np.can_cast(field.dtype, expected, "safe"):
         widened = field.dtype.kind in "iu" and expected.kind == "f"
-        return f"{name!r} of the data is {field.dtype}, and is not scaled." if widened else None
+        return f"{data.source}: {name!r} is {field.dtype}, and is not scaled." if widened else None
     if field.dtype == np.float64 and expected == np.float32:
-        return f"{name!r} of the data is float64 and is rounded to float32."
+        return f"{data.source}: {name!r} is float64, and is rounded to float32."
     raise _misfit(value, name, data, f" Convert it to {expected}.")
 
 
@@ -166,7 +166,8 @@ def check_labels(labels: Array, classes: int, ignore_index: int | None = None) -
         return
     place = np.unravel_index(int(wrong.argmax()), labels.shape)
     besides = "" if ignore_index is None else f", or {ignore_index} for what does not count"
-    where = f"row {place[0]}" + (f" at {tuple(map(int, place[1:]))}" if len(place) > 1 else "")
+    where = f" at {tuple(map(int, place[1:]))}" if len(place) > 1 else ""
     raise DataError(
-        f"Label {labels[place]} of {where} is out of range: expected 0 to {classes - 1}{besides}."
+        f"Label {labels[place]} of row {place[0]}{where} of the batch is out of range: expected 0 "
+        f"to {classes - 1}{besides}."
     )

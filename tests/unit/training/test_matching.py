@@ -143,9 +143,9 @@ def test_labels_in_range() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 3, 9], "Label 3 of row 1 is out of range: expected 0 to 2, or -100"),
-        ([0, -100, -1], "Label -1 of row 2 is out"),
-        ([[0, 1], [2, 10**8]], r"Label 100000000 of row 1 at \(1,\) is out"),
+        ([0, 3, 9], "Label 3 of row 1 of the batch is out of range: expected 0 to 2, or -100"),
+        ([0, -100, -1], "Label -1 of row 2 of the batch is out"),
+        ([[0, 1], [2, 10**8]], r"Label 100000000 of row 1 at \(1,\) of the batch is out"),
     ],
 )
 def test_labels_out_of_range(labels: Any, message: str) -> None:

@@ -206,7 +206,12 @@ def test_nan_stays(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "output", "labels", "message"),
     [
-        ("accuracy", [[1, 2]], [2], "Label 2 of row 0 is out of range: expected 0 to 1"),
+        (
+            "accuracy",
+            [[1, 2]],
+            [2],
+            "Label 2 of row 0 of the batch is out of range: expected 0 to 1",
+        ),
         ("accuracy", [[1, 2]], [[0]], r"Labels of shape \(1, 1\) are no classes"),
         ("accuracy", [1, 2], [0, 1], "have no axis 1 of classes"),
         ("auc", [[1, 2, 3]], [0], "of two classes, but there are 3"),
