@@ -117,6 +117,10 @@ class Arrays(Rows):
         }
         super().__init__(fields, next(iter(lengths.values())), source)
 
+    def column(self, name: str) -> Array:
+        """A field of all examples, which is not copied."""
+        return self._arrays[name]
+
     def take(self, index: Index) -> dict[str, Array]:
         return {
             name: np.require(array[index], self.fields[name].dtype, ["C", "O"])

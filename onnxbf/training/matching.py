@@ -54,7 +54,7 @@ class Match:
             if batches.last_is_short:
                 raise DataError(
                     f"Input {name!r} takes batches of exactly {size}, but the last one of an epoch "
-                    "is shorter: leave it out (drop_last)."
+                    "is shorter: leave it out (--drop-last)."
                 )
 
 

@@ -12,8 +12,9 @@ from onnxbf.passes.pipeline import make_selection
 from onnxbf.recipe import Recipe, load_recipe
 from onnxbf.training.batching import Batches
 from onnxbf.training.data import check_labels, match_inputs, open_data
+from onnxbf.training.examples import Arrays
 from onnxbf.training.graphs import build_graphs
-from onnxbf.training.lane import LOSS, VALIDATION_LOSS, Batch, Lane
+from onnxbf.training.lane import LOSS, VALIDATION_LOSS, Array, Batch, Lane
 from onnxbf.training.loss_functions import BceWithLogits, CrossEntropy
 from onnxbf.training.loss_scale import parse_loss_scale
 from onnxbf.training.losses import LOSSES
@@ -60,11 +61,14 @@ class SetUp:
         self.labels = next(iter(self._attached.labels), None)
         inputs = [v for v in self._graphs.gradient.graph.inputs if kind_of(v) in (None, LABEL)]
         self._training = _Source(settings.data, inputs)
-        self._validation = settings.validation and _Source(settings.validation, inputs)
+        self._validation = _Source(settings.validation, inputs) if settings.validation else None
         self._metric_texts = self._metrics_wanted()
         self._classes = self._count_classes()
+        self.batches(settings.seeds[0])
+        for source in (self._training, self._validation):
+            self._check_all_labels(source)
         self.scores = {LOSS: "lower"}
-        if self._validation:
+        if self._validation is not None:
             self.scores |= {VALIDATION_LOSS: "lower"}
             self.scores |= {name: metric.better for name, metric in self.metrics().items()}
         self.notes = (
@@ -97,7 +101,7 @@ class SetUp:
     def validation(self) -> Iterator[Batch] | None:
         """The validation data, in its own order."""
         source = self._validation
-        if not source:
+        if source is None:
             return None
         batches = Batches(source.data, self._settings.batch_size, seed=0, shuffle=False)
         source.match.check_batches(batches)
@@ -137,9 +141,18 @@ class SetUp:
         return self._loss.classes(next(value for value in outputs if value.name == name))
 
     def _checked(self, batch: Batch) -> Batch:
-        if isinstance(self._loss, CrossEntropy) and self.labels is not None:
-            check_labels(batch[self.labels], self._classes, self._loss.ignore_index)
+        if self.labels is not None:
+            self._check_labels(batch[self.labels])
         return batch
+
+    def _check_all_labels(self, source: _Source | None) -> None:
+        """Labels that lie in one array, before anything is trained on the others."""
+        if source is not None and self.labels is not None and isinstance(source.data, Arrays):
+            self._check_labels(source.data.column(source.match.names[self.labels]))
+
+    def _check_labels(self, labels: Array) -> None:
+        if isinstance(self._loss, CrossEntropy):
+            check_labels(labels, self._classes, self._loss.ignore_index)
 
 
 class _Source:

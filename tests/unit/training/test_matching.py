@@ -130,7 +130,7 @@ def test_a_fixed_batch_size() -> None:
     match.check_batches(Batches(data, 4, seed=0, drop_last=True))
     with pytest.raises(DataError, match="takes batches of 4, not of 2"):
         match.check_batches(Batches(data, 2, seed=0, drop_last=True))
-    with pytest.raises(DataError, match=r"the last one of an epoch is shorter.*drop_last"):
+    with pytest.raises(DataError, match=r"the last one of an epoch is shorter.*--drop-last"):
         match.check_batches(Batches(data, 4, seed=0))
 
 
