@@ -193,9 +193,11 @@ class _Insertion:
             for index, value in enumerate(node.inputs)
             if gradient and value is not None and _only_looks_at(node, index)
         ]
-        for node, index, known in inputs:
-            if known is not None:
-                node.replace_input_with(index, known)
+        changed = [(node, index, known) for node, index, known in inputs if known is not None]
+        for node, index, known in changed:
+            node.replace_input_with(index, known)
+        if changed:  # some of them stood before what they read now
+            graph.sort()
 
     def remember(self, value: ir.Value, cast: Cast, rounded: ir.Value) -> None:
         self.rounded[value, cast] = self.rounded[rounded, cast] = rounded
