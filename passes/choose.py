@@ -196,7 +196,7 @@ def gradient_values(model: ir.Model) -> Gradients:
         roles = {found.get(v, Role.GRADIENT) for v in values if v in found or _is_seed(v)}
         if not roles:
             continue
-        operator = find_operator(node.domain, node.op_type)
+        operator = operator_of(node)
         computes = operator is not None and not operator.moves
         whole = phase is Phase.WEIGHT_GRADIENT and (computes or roles == {Role.WEIGHT_GRADIENT})
         role = Role.WEIGHT_GRADIENT if whole else Role.GRADIENT

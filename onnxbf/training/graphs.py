@@ -15,6 +15,7 @@ from onnxbf.graph import BUFFER, PARAMETER, mark_kind
 from onnxbf.passes.choose import EVERYTHING, Selection
 from onnxbf.passes.counter_dropout import CounterDropout
 from onnxbf.passes.lower_gradients import LowerGradients
+from onnxbf.passes.lower_lookups import LowerLookups
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import is_gradient_graph
@@ -110,7 +111,8 @@ def build_graphs(
     choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)
     state = _initial(prepared.model, [*choice.trained, *prepared.buffers])
     gradient = differentiate(prepared.model, attached.loss, choice.trained, prepared.buffers)
-    for graph_pass in (SplitGradients(Report("none")), LowerGradients(Report("none"))):
+    report = Report("none")
+    for graph_pass in (SplitGradients(report), LowerGradients(report), LowerLookups(report)):
         graph_pass(gradient)
     update = make_update([Parameter(n, state[n].shape) for n in choice.trained], optimizer)
     for slot in update.slots:
