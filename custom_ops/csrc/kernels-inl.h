@@ -30,6 +30,7 @@ inline void round_lanes(const Rounder& rounder, const float* in, float* out, int
     return Word{};
   };
   const auto body = [&](int64_t i) {
+    prefetch(in + i);
     Stores::put(out + i, rounder(load<Word>(in + i), words(i)));
   };
   const auto tail = [&](int64_t i, int64_t rest) {

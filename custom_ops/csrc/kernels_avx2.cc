@@ -17,10 +17,21 @@ inline Word larger_of(Word a, Word b) { return (Word)_mm256_max_epi32((__m256i)a
 
 inline Wide multiply_low(Wide a, Wide b) { return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 
+inline Wide upper_half(Wide a) { return (Wide)_mm256_shuffle_epi32((__m256i)a, 0xB1); }
+
+inline Wide interleave(Wide a, Wide b) {
+  return (Wide)_mm256_blend_epi32((__m256i)a, (__m256i)upper_half(b), 0xAA);
+}
+
 inline void store_past_cache(void* to, Word words) {
+  const __m256i from = (__m256i)words;
+  if (reinterpret_cast<uintptr_t>(to) % sizeof from == 0) {
+    _mm256_stream_si256(static_cast<__m256i*>(to), from);
+    return;
+  }
   __m128i* parts = static_cast<__m128i*>(to);
-  _mm_stream_si128(parts, _mm256_castsi256_si128((__m256i)words));
-  _mm_stream_si128(parts + 1, _mm256_extracti128_si256((__m256i)words, 1));
+  _mm_stream_si128(parts, _mm256_castsi256_si128(from));
+  _mm_stream_si128(parts + 1, _mm256_extracti128_si256(from, 1));
 }
 
 inline void finish_stores() { _mm_sfence(); }

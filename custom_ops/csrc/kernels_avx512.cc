@@ -17,9 +17,19 @@ inline Word larger_of(Word a, Word b) { return (Word)_mm512_max_epi32((__m512i)a
 
 inline Wide multiply_low(Wide a, Wide b) { return (Wide)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 
+inline Wide upper_half(Wide a) { return (Wide)_mm512_shuffle_epi32((__m512i)a, _MM_PERM_CDAB); }
+
+inline Wide interleave(Wide a, Wide b) {
+  return (Wide)_mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, _MM_PERM_CDAB);
+}
+
 inline void store_past_cache(void* to, Word words) {
-  __m128i* parts = static_cast<__m128i*>(to);
   const __m512i from = (__m512i)words;
+  if (reinterpret_cast<uintptr_t>(to) % sizeof from == 0) {
+    _mm512_stream_si512(static_cast<__m512i*>(to), from);
+    return;
+  }
+  __m128i* parts = static_cast<__m128i*>(to);
   _mm_stream_si128(parts, _mm512_castsi512_si128(from));
   _mm_stream_si128(parts + 1, _mm512_extracti32x4_epi32(from, 1));
   _mm_stream_si128(parts + 2, _mm512_extracti32x4_epi32(from, 2));

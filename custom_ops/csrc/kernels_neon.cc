@@ -19,6 +19,10 @@ inline Wide multiply_low(Wide a, Wide b) {
   return (Wide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 }
 
+inline Wide upper_half(Wide a) { return a >> 32; }
+
+inline Wide interleave(Wide a, Wide b) { return (a & 0xFFFFFFFF) | b << 32; }
+
 inline void store_past_cache(void* to, Word words) { __builtin_memcpy(to, &words, sizeof words); }
 
 inline void finish_stores() {}

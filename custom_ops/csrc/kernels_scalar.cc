@@ -18,6 +18,10 @@ inline Wide multiply_low(Wide a, Wide b) {
   return static_cast<uint64_t>(static_cast<uint32_t>(a)) * static_cast<uint32_t>(b);
 }
 
+inline Wide upper_half(Wide a) { return a >> 32; }
+
+inline Wide interleave(Wide a, Wide b) { return (a & 0xFFFFFFFF) | b << 32; }
+
 inline void store_past_cache(void* to, Word word) { __builtin_memcpy(to, &word, sizeof word); }
 
 inline void finish_stores() {}

@@ -5,6 +5,8 @@
 //   Wide  lanes of uint64_t, as many bytes, or uint64_t itself,
 //   smaller_of, larger_of        of two words, as signed numbers,
 //   multiply_low(Wide, Wide)     products of the lower halves of the lanes,
+//   upper_half(Wide)             the upper halves, in the place of the lower ones,
+//   interleave(Wide, Wide)       the lower halves of the first, below those of the second,
 //   store_past_cache(to, Word)   a store that does not fill the cache, `to` aligned to 16 bytes,
 //   finish_stores()              makes such stores visible before all that follow,
 //   kChains                      how many Philox chains it mixes best at a time.
@@ -41,6 +43,14 @@ inline V load(const void* from) {
 template <class V>
 inline void store(void* to, V lanes) {
   __builtin_memcpy(to, &lanes, sizeof lanes);
+}
+
+// Asks for what is read a page later. The CPU's own prefetching ends with a page, and rounding takes
+// too many instructions for the loads of the next one to be under way while it lasts. Measured: in
+// memory, rounding in place took 0.92 of the time of a copy without this, 0.55 with it.
+inline void prefetch(const void* from) {
+  constexpr int64_t kPage = 4096;
+  if constexpr (sizeof(Word) >= 32) __builtin_prefetch(static_cast<const char*>(from) + kPage);
 }
 
 // Comparisons take words as signed numbers: AVX2 has no others. Their result chooses lanes in

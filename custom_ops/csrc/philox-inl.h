@@ -3,7 +3,7 @@
 // 1, 2, 3", SC 2011).
 //
 // A word travels in the lower half of a 64-bit lane, what stands in the upper half is ignored. So
-// a product needs no taking apart: its lower half is one result, shifting it gives the other.
+// a product needs no taking apart: its lower half is one result, its upper half the other.
 #pragma once
 
 #include "lanes-inl.h"
@@ -32,9 +32,13 @@ class Philox {
       first += 0x9E3779B9;
       second += 0xBB67AE85;
     }
-    uint64_t even[kWideLanes];
-    for (int64_t lane = 0; lane < kWideLanes; ++lane) even[lane] = static_cast<uint64_t>(2 * lane);
-    even_ = load<Wide>(even);
+    for (int64_t n = 0; n < kChains; ++n) {
+      uint64_t counters[kWideLanes];
+      for (int64_t lane = 0; lane < kWideLanes; ++lane) {
+        counters[lane] = static_cast<uint64_t>(n / 2 * 2 * kWideLanes + 2 * lane + n % 2);
+      }
+      counters_[n] = load<Wide>(counters);
+    }
   }
 
   // The words of the elements [128 batch, 128 batch + 128). Within a block of 64, word w of counter
@@ -57,8 +61,7 @@ class Philox {
   void start(Chains& chains, uint64_t first) const {
     ONNXBF_UNROLL
     for (int n = 0; n < kChains; ++n) {
-      const int64_t before = n / 2 * 2 * kWideLanes + n % 2;
-      chains[n][0] = even_ + (first + static_cast<uint64_t>(before));
+      chains[n][0] = counters_[n] + first;
       chains[n][1] = all_wide(first >> 32);
       chains[n][2] = node_;
       chains[n][3] = step_;
@@ -74,8 +77,8 @@ class Philox {
       for (int n = 0; n < kChains; ++n) {
         auto& [c0, c1, c2, c3] = chains[n];
         const Wide product0 = multiply_low(c0, first), product1 = multiply_low(c2, second);
-        c0 = (product1 >> 32) ^ c1 ^ keys_[round][0];
-        c2 = (product0 >> 32) ^ c3 ^ keys_[round][1];
+        c0 = upper_half(product1) ^ c1 ^ keys_[round][0];
+        c2 = upper_half(product0) ^ c3 ^ keys_[round][1];
         c1 = product1;
         c3 = product0;
       }
@@ -89,14 +92,14 @@ class Philox {
       uint32_t* to = words + counter / kCounters * kBlock + counter % kCounters;
       ONNXBF_UNROLL
       for (int w = 0; w < 4; ++w) {
-        const Wide low = chains[n][w] & all_wide(0xFFFFFFFF);
-        store(to + w * kCounters, low | (chains[n + 1][w] << 32));
+        store(to + w * kCounters, interleave(chains[n][w], chains[n + 1][w]));
       }
     }
   }
 
   Wide keys_[kRounds][2];
-  Wide node_, step_, even_;
+  Wide node_, step_;
+  Wide counters_[kChains];  // those of each chain, of the first group
 };
 
 // Calls body(i, count, words) for the pieces [i, i + count) of [begin, end) that a batch of words

@@ -39,12 +39,11 @@ struct BFloat16 {
 
   Word operator()(Word bits, Word) const {
     const Word magnitude = bits & ~kSign;
-    const Word kept = all(0xFFFF0000);
-    Word result = (magnitude + 0x7FFF + ((bits >> 16) & 1)) & kept;
+    Word result = magnitude + 0x7FFF + ((bits >> 16) & 1);
     result = smaller_of(result, max);
     result = greater(flush_below, magnitude) ? Word{} : result;
-    result = greater(magnitude, all(kInfinity)) ? (magnitude & kept) | kQuietNan : result;
-    return result | (bits & kSign);
+    result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    return (result & 0xFFFF0000) | (bits & kSign);
   }
 
   Word flush_below, max;
@@ -67,11 +66,10 @@ struct WideExponent {
     const Word magnitude = bits ^ sign;
     const Word units = (random >> random_shift) & random_kept;
     const Word step = increment<kRounding>(sign, magnitude >> dropped, mask, units);
-    Word result = (magnitude + step) & ~mask;
-    result = smaller_of(result, max);
+    Word result = smaller_of(magnitude + step, max);
     result = greater(flush_below, magnitude) ? Word{} : result;
-    result = greater(magnitude, all(kInfinity)) ? (magnitude & ~mask) | kQuietNan : result;
-    return result | sign;
+    result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    return (result & ~mask) | sign;
   }
 
   Word mask, flush_below, max, random_kept;
