@@ -135,6 +135,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the models; needs three times the weights")
     options = parser.parse_args()
     table = Table("model", "what", "seconds", "/ load + save", "peak MB", box=None)
+    table.title, table.title_justify = "Converting: a whole process, its time and memory", "left"
+    peer = importlib.util.find_spec("onnxconverter_common") is not None
+    if not peer:
+        print("onnxconverter-common is not installed: left out.")
     python, onnxbf = sys.executable, [sys.executable, "-m", "onnxbf", "convert"]
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -145,7 +149,7 @@ def main() -> None:
                 "load + save": [python, "-c", _LOAD_SAVE, str(source), str(target)],
                 "onnxbf convert": [*onnxbf, str(source), "-o", str(target)],
             }
-            if importlib.util.find_spec("onnxconverter_common"):
+            if peer:
                 commands["onnxconverter-common"] = [python, "-c", _PEER, str(source), str(target)]
             compare(table, f"{nodes:,} nodes", commands)
         heavy = folder / "heavy.onnx"
@@ -161,7 +165,7 @@ def main() -> None:
             ],
         }  # fmt: skip
         compare(table, f"{options.gigabytes:g} GB of weights", commands)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
 if __name__ == "__main__":

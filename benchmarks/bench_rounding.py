@@ -5,7 +5,7 @@
 Every measurement stands beside a memcpy of the same array, made just before it on as many threads,
 and the figure is the median of such ratios: what slows the machine down for a while slows both.
 Results go to memory that is in use already, but for the rows that say otherwise. Peers are measured
-where they can be imported.
+where they are installed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import ctypes
 import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,14 @@ def memcpy(source: Floats, target: Floats, pool: ThreadPoolExecutor, threads: in
     return lambda: list(pool.map(lambda part: copy(*part), parts))
 
 
+def absent(module: str) -> bool:
+    """Whether a peer cannot be measured here, which is said."""
+    missing = importlib.util.find_spec(module) is None
+    if missing:
+        print(f"{module} is not installed: left out.")
+    return missing
+
+
 def kernel_candidates(source: Floats, target: Floats) -> Iterator[Candidate]:
     """Each instruction set, out of place and in place; and the function that users call."""
 
@@ -99,7 +108,7 @@ def runtime_candidates(source: Floats) -> Iterator[Candidate]:
 
     Without something in between, ONNX Runtime sees that one Cast pair does what several do.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
+    if absent("onnxruntime"):
         return
     for text in RUNTIME_CASTS:
         nodes = partial(_custom_op, parse_cast(text))
@@ -151,7 +160,7 @@ def _session(nodes: Callable[[str, str], list[NodeProto]], values: Floats, threa
 
 def ml_dtypes_candidates(source: Floats) -> Iterator[Candidate]:
     """They round on one thread, into new arrays."""
-    if importlib.util.find_spec("ml_dtypes") is None:
+    if absent("ml_dtypes"):
         return
     import ml_dtypes
 
@@ -166,7 +175,7 @@ def _there_and_back(source: Floats, dtype: type) -> Floats:
 
 
 def torch_candidates(source: Floats, target: Floats) -> Iterator[Candidate]:
-    if importlib.util.find_spec("torch") is None:
+    if absent("torch"):
         return
     import torch
 
@@ -217,8 +226,9 @@ def main() -> None:
         *torch_candidates(source, target),
         *ml_dtypes_candidates(source),
     ]
-    table = Table(title=f"{options.elements:,} elements, time over memcpy's")
-    for title in ("", "", *(f"{threads} threads" for threads in THREADS)):
+    title = f"Rounding {options.elements:,} elements: time over memcpy's"
+    table = Table(title=title, title_justify="left", box=None)
+    for title in ("", "", "1 thread", "2 threads"):
         table.add_column(title, justify="right" if title else "left")
     with ThreadPoolExecutor(max(THREADS)) as pool:
         copies = {threads: memcpy(source, target, pool, threads) for threads in THREADS}
@@ -232,7 +242,7 @@ def main() -> None:
                 for threads in THREADS
             ]
             table.add_row(candidate.group, candidate.name, *ratios)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
 if __name__ == "__main__":

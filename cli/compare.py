@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxbf.cli.console import console
-from onnxbf.cli.options import examples
+from onnxbf.cli.options import examples, seed_option
 
 if TYPE_CHECKING:
     from onnxbf.comparison import Comparison
+    from onnxbf.difference import TensorDifference
 
 
 @click.command(
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     help="An .npz file with one array per input. [default: random, seeded]",
 )
 @click.option("--layers", is_flag=True, help="Compare every tensor that both models name alike.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@seed_option("Of the random inputs.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of ONNX Runtime. [default: all cores]")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write all measures to this file."
@@ -52,8 +53,10 @@ def command(
     more than the number formats in the models explain.
     """
     from onnxbf.comparison import compare
-    from onnxbf.files import write_text
+    from onnxbf.files import check_target, write_text
 
+    if json_path is not None:
+        check_target(json_path)
     found = compare(a, b, inputs=inputs, layers=layers, seed=seed, threads=threads)
     if json_path is not None:
         write_text(json_path, found.to_json())
@@ -61,7 +64,15 @@ def command(
     context.exit(0 if found.within else 1)
 
 
+def _verdict(tensor: TensorDifference) -> str:
+    if tensor.within:
+        return "[green]ok[/green]"
+    special = tensor.special_mismatches
+    return f"[red]{special} x NaN or infinite[/red]" if special else "[red]more[/red]"
+
+
 def _print(found: Comparison) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None)
@@ -71,7 +82,7 @@ def _print(found: Comparison) -> None:
     for title in ("cosine", "SNR dB", "error", "explained", ""):
         table.add_column(title, justify="right")
     for tensor in found.tensors:
-        name = tensor.a if tensor.a == tensor.b else f"{tensor.a} / {tensor.b}"
+        name = escape(tensor.a if tensor.a == tensor.b else f"{tensor.a} / {tensor.b}")
         table.add_row(
             f"[bold]{name}[/bold]" if tensor.is_output else name,
             *(f"{value:.3g}" for value in (tensor.max_abs, tensor.mean_abs, tensor.max_rel)),
@@ -80,10 +91,11 @@ def _print(found: Comparison) -> None:
             f"{tensor.snr_db:.1f}",
             f"{tensor.norm_rel:.2e}",
             f"{tensor.tolerance:.2e}",
-            "[green]ok[/green]" if tensor.within else "[red]more[/red]",
+            _verdict(tensor),
         )
     console.print(table)
     for name in found.unmatched:
-        console.print(f"[red]Output {name!r} has no partner in the other model.[/red]")
+        text = f"Output {name!r} has no partner in the other model."
+        console.print(text, style="red", highlight=False, markup=False)
     verdict = "within" if found.within else "beyond"
     console.print(f"The outputs differ {verdict} what rounding to {found.format} explains.")

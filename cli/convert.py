@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from onnxbf.cli.console import console, progress, warn
-from onnxbf.cli.options import examples, recipe_options
+from onnxbf.cli.options import examples, recipe_options, seed_option
 
 
 @click.command(
@@ -36,7 +37,7 @@ from onnxbf.cli.options import examples, recipe_options
 @click.option(
     "--keep-weights", is_flag=True, help="Refer to external weights where they are; never copy."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of stochastic rounding.")
+@seed_option("Of stochastic rounding.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Write what was done as JSON to this file."
 )
@@ -61,7 +62,7 @@ def command(
     and backward, and takes the old one's place.
     """
     from onnxbf.errors import UnsupportedError
-    from onnxbf.files import load_model, save_model, write_text
+    from onnxbf.files import check_file, check_target, load_model, save_model, write_text
     from onnxbf.formats import parse_format
     from onnxbf.graph import collection_paused
     from onnxbf.passes.pipeline import make_selection, rewrite
@@ -70,11 +71,19 @@ def command(
     chosen = load_recipe(recipe)
     selection = make_selection(**selected)
     store = None if store_weights is None else parse_format(store_weights)
+    check_file(model)
     target = output or model.with_name(f"{model.stem}.{chosen.name}.onnx")
-    if target.resolve() == model.resolve() and not force:
+    if _same(target, model) and not force:
         raise UnsupportedError(
             f"The output {str(target)!r} is the model itself: name another with -o, or use --force."
         )
+    check_target(target)  # before the work, not after it
+    if report is not None:
+        check_target(report)
+        if _same(report, model) or _same(report, target):
+            raise UnsupportedError(
+                f"The report {str(report)!r} is a model, too: name another file."
+            )
     with collection_paused(), progress() as bar:
         bar.step(f"Reading {model.name}")
         graph = load_model(model)
@@ -97,3 +106,7 @@ def command(
     console.print(f"Wrote {target}", highlight=False, markup=False)
     if report is not None:
         write_text(report, done.to_json())
+
+
+def _same(a: Path, b: Path) -> bool:
+    return os.path.realpath(a) == os.path.realpath(b)

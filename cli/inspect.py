@@ -44,6 +44,7 @@ def command(model: Path, recipe: str, as_json: bool, **selected: Any) -> None:
 
 
 def _print(found: Survey) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console.print(
@@ -54,7 +55,7 @@ def _print(found: Survey) -> None:
     table = Table("operator", "class", "nodes", "rounded", "left alone because", box=None)
     for row in found.rows:
         reasons = "; ".join(_reason(why, count, row.nodes) for why, count in row.reasons.items())
-        table.add_row(row.op_type, row.kind, str(row.nodes), str(row.covered), reasons)
+        table.add_row(escape(row.op_type), row.kind, str(row.nodes), str(row.covered), reasons)
     console.print(table)
     console.print(str(found.report).splitlines()[0], highlight=False, markup=False)
     for line in (*found.report.notes, *found.report.warnings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,4 +76,5 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: ``sys.argv`` where no arguments are given."""
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # errors are told in one sentence
     group.main(arguments, prog_name="onnxbf")

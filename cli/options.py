@@ -48,3 +48,11 @@ def recipe_options(command: _Command) -> _Command:
     for option in reversed(_RECIPE):
         command = option(command)
     return command
+
+
+def seed_option(of_what: str) -> Callable[[_Command], _Command]:
+    """``--seed``, which fits the int64 attribute of a node."""
+    seeds = click.IntRange(0, 2**63 - 1)
+    return click.option(
+        "--seed", type=seeds, metavar="N", default=0, show_default=True, help=of_what
+    )

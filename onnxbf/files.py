@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
+from onnx_ir.serde import SerdeError
 
 from onnxbf.errors import ModelError, UnsupportedError
 from onnxbf.graph import all_graphs
@@ -19,6 +21,7 @@ from onnxbf.protos import from_proto, keeps_types, restore_types
 
 Progress = Callable[[int, int], None]  # weights written so far, weights in all
 
+_CONTEXT = re.compile(r"==> Context: .*", re.DOTALL)  # of a checker's complaint: repeats the node
 _PROTOBUF_LIMIT = 2**31 - 2**24  # bytes; some room is left for the nodes
 
 
@@ -30,21 +33,52 @@ def load_model(path: str | Path) -> ir.Model:
             model's folder, or a graph that ONNX's checker refuses.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"No model at {str(path)!r}: there is no such file.")
+    check_file(path)
     try:
-        proto = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, UnicodeDecodeError) as error:
+        proto = onnx.load(path, load_external_data=False, format="protobuf")
+    except (DecodeError, ValueError) as error:
         raise ModelError(
             f"{str(path)!r} is not an ONNX file, or is cut off: it cannot be decoded ({error})."
         ) from None
+    except OSError as error:
+        raise ModelError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{str(path)!r} is not an ONNX model: it holds no graph.")
-    model = from_proto(proto)
+    model = _understood(proto, path)
     ir.external_data.set_base_dir(model.graph, path.parent)
     _check_external(model, path)
     _check(_in_own_domain(proto) if _holds_gradients(proto) else path, str(path))
     return model
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError unless there is a file at ``path``, under a name that ONNX can open."""
+    if os.path.isdir(path):
+        raise ModelError(f"No model at {str(path)!r}: that is a folder.")
+    if not os.path.isfile(path):
+        raise ModelError(f"No model at {str(path)!r}: there is no such file.")
+    _check_name(path)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ModelError(
+            f"{str(path)!r} is no UTF-8 text, which ONNX expects of file names: rename it."
+        ) from None
+
+
+def _understood(proto: onnx.ModelProto, path: Path) -> ir.Model:
+    """The model; where onnx_ir cannot make one, what ONNX's checker says of it, or else onnx_ir."""
+    try:
+        return from_proto(proto)
+    except SerdeError as error:
+        _check(path, str(path))
+        cause: BaseException = error
+        while before := cause.__cause__ or cause.__context__:
+            cause = before
+        raise ModelError(f"{str(path)!r} is not a usable ONNX model: {cause}") from None
 
 
 def check_proto(proto: onnx.ModelProto) -> None:
@@ -81,8 +115,8 @@ def _check(model: onnx.ModelProto | Path, name: str) -> None:
     try:
         onnx.checker.check_model(str(model) if isinstance(model, Path) else model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{name} is refused by ONNX's checker: {first}") from None
+        said = " ".join(_CONTEXT.sub("", str(error)).split())
+        raise ModelError(f"{name} is refused by ONNX's checker: {said}") from None
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -100,7 +134,12 @@ def _check_external(model: ir.Model, path: Path) -> None:
         location = str(tensor.location)
         if location not in sizes:
             sizes[location] = _external_size(folder, location, path)
-        end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+        if tensor.length not in (None, tensor.nbytes):
+            raise ModelError(
+                f"Tensor {tensor.name!r} of {str(path)!r} takes {tensor.nbytes} bytes, but "
+                f"{tensor.length} of {location!r} are said to be it: export the model again."
+            )
+        end = (tensor.offset or 0) + tensor.nbytes
         if end > sizes[location]:
             raise ModelError(
                 f"Tensor {tensor.name!r} of {str(path)!r} needs {end} bytes of {location!r}, "
@@ -115,7 +154,7 @@ def _external_size(folder: Path, location: str, path: Path) -> int:
             f"{str(path)!r} refers to weights at {location!r}, outside of its own folder: refused. "
             "Move them beside the model."
         )
-    if not data.is_file():
+    if not os.path.isfile(data):
         raise ModelError(
             f"{str(path)!r} refers to weights in {location!r}, which is missing: put it into "
             f"{str(folder)!r}."
@@ -137,7 +176,7 @@ def save_model(
     become external, too.
 
     Raises:
-        ModelError: the folder does not exist.
+        ModelError: the file cannot be written.
         UnsupportedError: ``keep_weights`` into another folder, which ONNX does not allow.
     """
     path = Path(path)
@@ -156,30 +195,42 @@ def _restore_types(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all. Raises ModelError if the folder does not exist."""
+    """Write a text file whole or not at all. Raises ModelError if it cannot be written."""
     with replacing(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_target(path: Path) -> None:
+    """Raise ModelError if it is plain that no file can be written at ``path``."""
+    if not os.path.isdir(path.parent):
+        raise ModelError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
+    if os.path.isdir(path):
+        raise ModelError(f"Cannot write {str(path)!r}: it is a folder.")
+    if os.path.exists(path) and not os.path.isfile(path):  # renaming would do away with a device
+        raise ModelError(f"Cannot write {str(path)!r}: it is not a file.")
+    _check_name(path)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of ``path`` once the block has filled it."""
-    if not path.parent.is_dir():
-        raise ModelError(f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
-    if path.is_dir():
-        raise ModelError(f"Cannot write {str(path)!r}: it is a folder.")
+    """A path of the same name in a new folder beside ``path``.
+
+    What the block writes there, weights beside the model included, takes its place once all of it
+    is written.
+    """
+    check_target(path)
+    folder = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        folder = Path(tempfile.mkdtemp(prefix=".onnxbf-", dir=path.parent))
+        temporary = folder / path.name
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        for made in sorted(folder.iterdir(), key=temporary.__eq__):  # the model refers to the rest
+            os.replace(made, path.parent / made.name)
+    except OSError as error:
+        raise ModelError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

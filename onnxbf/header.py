@@ -7,6 +7,7 @@ Source: onnx.proto3 (field numbers); protobuf.dev, "Encoding".
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_header(model: Path | bytes) -> Header:
     """
     if isinstance(model, bytes):
         return _read(io.BytesIO(model), len(model), "The model")
-    if not model.is_file():
+    if not os.path.isfile(model):
         raise ModelError(f"No model at {str(model)!r}: there is no such file.")
     with model.open("rb") as stream:
         return _read(stream, model.stat().st_size, repr(str(model)))

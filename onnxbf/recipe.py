@@ -7,6 +7,7 @@ are in RECIPES; others are read from TOML files of the form that ``str(recipe)``
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ else:
 
 _ANY = "*"
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
+_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,12 +122,14 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if text in RECIPES:
         return RECIPES[text]
     path = Path(name_or_path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return _changed(text)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"Recipe {text!r} is not TOML: {error}.") from None
+    except OSError as error:
+        raise SpecError(f"Cannot read recipe {text!r}: {error.strerror}.") from None
     try:
         return _recipe(data, path.stem)
     except OnnxbfError as error:
@@ -159,9 +163,16 @@ def _recipe(data: Mapping[str, Any], name: str) -> Recipe:
     rules = data.get("rules", [])
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise SpecError("rules must be tables headed [[rules]].")
-    return Recipe(
-        str(data.get("name", name)), str(data.get("summary", "")), tuple(map(_rule, rules))
-    )
+    named = {key: data.get(key, default) for key, default in (("name", name), ("summary", ""))}
+    for key, value in named.items():
+        if not isinstance(value, str):
+            raise SpecError(f"{key} is text, not {value!r}.")
+    if not _NAME.fullmatch(named["name"]):
+        raise SpecError(
+            f"the name {named['name']!r} becomes part of file names: letters, digits, '.', '_' "
+            "and '-' alone."
+        )
+    return Recipe(named["name"], named["summary"], tuple(map(_rule, rules)))
 
 
 def _rule(data: Mapping[str, Any]) -> Rule:
@@ -208,7 +219,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _pattern(value: Any) -> str:
-    return compile_pattern(str(value)).pattern
+    if not isinstance(value, str):
+        raise SpecError(f"a rule's name is a regular expression, not {value!r}.")
+    return compile_pattern(value).pattern
 
 
 def _phase(value: Any) -> Phase:

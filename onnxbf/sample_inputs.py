@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from onnxbf.errors import ModelError
@@ -81,7 +82,10 @@ def load_inputs(path: str | Path, models: Mapping[str, ir.Model]) -> Arrays:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as data:
+        data = np.load(path, allow_pickle=False)
+        if not isinstance(data, NpzFile):
+            raise ValueError("it is no .npz file: make one with numpy.savez(path, NAME=array).")
+        with data:
             arrays = {name.removeprefix("input/"): data[name] for name in data.files}
     except (OSError, EOFError, ValueError, AttributeError) as error:
         raise ModelError(f"Cannot read inputs from {str(path)!r}: {error}") from None

@@ -244,7 +244,8 @@ def _sentence(error: Exception) -> str:
     text = str(error).strip()
     for noise in _NOISE:
         text = noise.sub("", text)
-    return text.strip().split("\n", 1)[0]
+    first, *others = text.strip().split("\n")
+    return " ".join([first, *(line.strip() for line in others if line.startswith(" index:"))])
 
 
 def share(array: NDArray[Any]) -> OrtValue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def test_checker(tmp_path: Path) -> None:
     assert "checker" in _refused(path)
 
 
+def test_a_value_computed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "twice.onnx"
+    model = _model()
+    model.graph.node.append(model.graph.node[0])
+    path.write_bytes(model.SerializeToString())
+    assert "'y' has been used as output names multiple times" in _refused(path)
+
+
+def test_text_is_not_taken_for_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.textproto"
+    path.write_text(str(_model()))
+    assert "not an ONNX file" in _refused(path)
+
+
 def test_missing_external_data(external: Path) -> None:
     (external.parent / "w.bin").unlink()
     assert "missing" in _refused(external)
@@ -78,6 +93,25 @@ def test_cut_external_data(external: Path) -> None:
     data = external.parent / "w.bin"
     data.write_bytes(data.read_bytes()[:-1])
     assert "cut off" in _refused(external)
+
+
+@pytest.mark.parametrize(("key", "value"), [("length", "8"), ("offset", "-4"), ("offset", "x")])
+def test_external_data_in_an_impossible_place(external: Path, key: str, value: str) -> None:
+    model = onnx.load(external, load_external_data=False)
+    entries = model.graph.initializer[0].external_data
+    kept = {entry.key: entry.value for entry in entries if entry.key in ("location", "length")}
+    del entries[:]
+    for name, text in {**kept, key: value}.items():
+        entries.add(key=name, value=text)
+    external.write_bytes(model.SerializeToString())
+    _refused(external)
+
+
+def test_external_data_behind_a_link_out_of_the_folder(external: Path) -> None:
+    data = external.parent / "w.bin"
+    data.rename(external.parent.parent / "w.bin")
+    data.symlink_to("../w.bin")
+    assert "outside" in _refused(external)
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd"])
@@ -131,6 +165,23 @@ def test_a_failed_write_leaves_the_old_file(
         save_model(ir.from_proto(_model()), path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_failed_copy_of_weights_leaves_the_old_ones(
+    external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    target = folder / "m.onnx"
+    save_model(load_model(external), target)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def full(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ModelError, match="No space left on device"):
+        save_model(load_model(external), target, progress=full)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_no_folder(tmp_path: Path) -> None:
