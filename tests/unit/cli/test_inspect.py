@@ -14,7 +14,7 @@ from onnxbf.cli.main import group
 _TEXT = """<ir_version: 8, opset_import: ["" : 17, "my.own" : 1]>
 g (float[2,2] x, float[2,2] w) => (float[2,2] y) {
   p = MatMul (x, w)
-  q = Relu (p)
+  q = Transpose (p)
   y = my.own.Foo (q)
 }"""
 
@@ -36,7 +36,7 @@ def test_text() -> None:
     assert result.exit_code == 0
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in result.stdout.splitlines()}
     assert rows["MatMul"] == "gemm 1 1"
-    assert rows["Relu"] == "movement 1 0 only moves or selects values"
+    assert rows["Transpose"] == "movement 1 0 only moves or selects values"
     assert rows["Foo[/b]"] == "other 1 0 not arithmetic, or unknown to onnxbf"
 
 
