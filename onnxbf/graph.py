@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -19,6 +19,7 @@ OPERATOR_KEY = "onnxbf.operator"  # what a node stands for, where its type does 
 GRADIENT = ".gradient"  # what the names of parameters' gradients end in
 GRADIENT_OF = "_Grad/"  # follows the name of a forward node in those of its gradient nodes
 SUM_OF = "AccumulateGrad_"  # precedes the name of a value in that of the sum of its gradients
+REFUSAL_KEY = "onnxbf.refusal"  # why a node cannot be differentiated
 LOSS_PREFIX = "loss/"  # of the names of nodes that belong to the loss
 _ORT_LOSS = re.compile(r"onnx::\w+::\d+")  # what ONNX Runtime's artifact generator calls them
 
@@ -171,6 +172,28 @@ def constant_source(value: ir.Value) -> ir.Value | None:
         if first is None:
             return None
         value = first
+
+
+def replace_node(
+    node: ir.Node, nodes: Sequence[ir.Node], results: Sequence[ir.Value | None]
+) -> None:
+    """Put ``nodes`` in the place of ``node``; their ``results`` take its outputs' names.
+
+    None stands for an output that nothing reads. Those of ``nodes`` that nothing reads are dropped.
+    """
+    graph = node.graph
+    assert graph is not None
+    graph.insert_before(node, nodes)
+    for old, new in zip(node.outputs, results):
+        if new is None or not old.name:
+            continue
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        new.name, old.name = old.name, None
+        new.type, new.shape = old.type, old.shape
+    graph.remove(node, safe=True)
+    for made in reversed(nodes):
+        if not any(value.uses() or value.is_graph_output() for value in made.outputs):
+            graph.remove(made, safe=True)
 
 
 class Names:

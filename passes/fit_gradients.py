@@ -25,14 +25,18 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class FitGradients(GraphPass):
-    """Add optional outputs that are absent; drop an addend of Gemm that counts nothing."""
+    """Add optional outputs that are absent; drop an addend of Gemm that counts nothing.
+
+    A value that a node reads twice is read the second time through an Identity: the builder gives
+    both gradients one name.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
         modified = False
         for graph in all_graphs(model):
             for node in graph:
-                modified |= _complete(node, names) | _drop_addend(node)
+                modified |= _complete(node, names) | _drop_addend(node) | _separate(node, names)
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -55,3 +59,21 @@ def _drop_addend(node: ir.Node) -> bool:
     node.resize_inputs(2)
     node.attributes.pop("beta")
     return True
+
+
+def _separate(node: ir.Node, names: Names) -> bool:
+    graph, seen, modified = node.graph, set(), False
+    assert graph is not None
+    for index, value in enumerate(node.inputs):
+        if value is None or value.dtype is not ir.DataType.FLOAT:
+            continue
+        if value in seen:
+            copied = ir.node("Identity", [value], name=names.fresh(f"{node.name}/Identity"))
+            copy = copied.outputs[0]
+            copy.name = names.fresh(f"{copied.name}:0")
+            copy.type, copy.shape = value.type, value.shape
+            graph.insert_before(node, copied)
+            node.replace_input_with(index, copy)
+            modified = True
+        seen.add(value)
+    return modified

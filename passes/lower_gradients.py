@@ -28,6 +28,7 @@ from onnxbf.graph import (
     Phase,
     constant_of,
     phase_of,
+    replace_node,
 )
 from onnxbf.passes.base import GraphPass
 
@@ -48,21 +49,8 @@ class LowerGradients(GraphPass):
         for node in found:
             builder = Builder(names, node.name or node.op_type)
             gradients = _LOWERED[node.op_type](builder, node, model)
-            _replace(node, builder.nodes, gradients)
+            replace_node(node, builder.nodes, gradients)
         return ir.passes.PassResult(model, modified=bool(found))
-
-
-def _replace(node: ir.Node, nodes: Sequence[ir.Node], gradients: Sequence[ir.Value | None]) -> None:
-    graph = node.graph
-    assert graph is not None
-    graph.insert_before(node, nodes)
-    for old, new in zip(node.outputs, gradients):
-        if new is None:
-            continue
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        new.name, old.name = old.name, None
-        new.type, new.shape = old.type, old.shape
-    graph.remove(node, safe=True)
 
 
 def _conv_transpose(

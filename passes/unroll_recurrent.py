@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.builder import Builder
-from onnxbf.graph import Names, all_graphs, constant_of
+from onnxbf.graph import REFUSAL_KEY, Names, all_graphs, constant_of, replace_node
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.recurrent_cells import ACTIVATIONS, Activation, Cell, Write, gru, lstm, rnn
 
@@ -50,23 +50,13 @@ class UnrollRecurrent(GraphPass):
     def unroll(self, node: ir.Node, names: Names) -> bool:
         reason = _obstacle(node)
         if reason:
-            self.report.warnings.append(f"{node.op_type} node {node.name!r} stays whole: {reason}")
+            told = f"{node.op_type} node {node.name!r} stays whole: {reason}"
+            self.report.warnings.append(told)
+            node.metadata_props[REFUSAL_KEY] = f"{told} So it cannot be differentiated."
             return False
         recurrence = _Recurrence(node, Builder(names, node.name or node.op_type))
         results = recurrence.results()
-        graph = node.graph
-        assert graph is not None
-        graph.insert_before(node, recurrence.b.nodes)
-        for old, new in zip(node.outputs, results):
-            if not old.name:
-                continue
-            new.type, new.shape = old.type, old.shape
-            old.replace_all_uses_with(new, replace_graph_outputs=True)
-            new.name, old.name = old.name, None
-        graph.remove(node, safe=True)
-        for made in reversed(recurrence.b.nodes):
-            if not any(value.uses() or value.is_graph_output() for value in made.outputs):
-                graph.remove(made, safe=True)
+        replace_node(node, recurrence.b.nodes, results)
         return True
 
 
@@ -267,7 +257,7 @@ class _Recurrence:
         if value is None or _is_zero(value):
             batch = b.Slice(b.Shape(self.x), b.integers(1), b.integers(2))
             shape = b.Concat(batch, b.integers(self.hidden), axis=0)
-            zeros: ir.Value = b.ConstantOfShape(shape)
+            zeros: ir.Value = b.ConstantOfShape(shape, value=ir.tensor([0.0]))
             return zeros
         if self.batch_first:
             value = b.Transpose(value, perm=[1, 0, 2])

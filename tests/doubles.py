@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,62 @@ class LayerNormalization(OpRun):
         deviation = 1 / np.sqrt(x.var(axes, keepdims=True) + epsilon)
         y = (x - m) * deviation * scale
         return (y if bias is None else y + bias), m, deviation
+
+
+class GroupNormalization(OpRun):
+    """Scale and bias are those of groups, or of channels; onnx's own computes in float32."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: NDArray[Any],
+        scale: NDArray[Any],
+        bias: NDArray[Any],
+        epsilon: float,
+        num_groups: int,
+        stash_type: int = 1,
+    ) -> tuple[NDArray[Any]]:
+        rows = x.reshape(x.shape[0], num_groups, -1)
+        m, v = rows.mean(2, keepdims=True), rows.var(2, keepdims=True)
+        y = ((rows - m) / np.sqrt(v + epsilon)).reshape(x.shape[0], len(scale), -1)
+        return ((y * scale[:, None] + bias[:, None]).reshape(x.shape),)
+
+
+class RMSNormalization(OpRun):
+    """Division by the root of the mean square; onnx's own computes in float32."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: NDArray[Any],
+        scale: NDArray[Any],
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        stash_type: int = 1,
+    ) -> tuple[NDArray[Any]]:
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        return (x / np.sqrt(np.mean(x * x, axes, keepdims=True) + epsilon) * scale,)
+
+
+class MeanVarianceNormalization(OpRun):
+    """By its definition; onnx's own holds float32 constants."""
+
+    op_domain = ""
+
+    def _run(self, x: NDArray[Any], axes: Sequence[int] = (0, 2, 3)) -> tuple[NDArray[Any]]:
+        at = tuple(axes)
+        return ((x - x.mean(at, keepdims=True)) / (x.std(at, keepdims=True) + 1e-9),)
+
+
+class LpNormalization(OpRun):
+    """x / |x|; onnx's own takes no absolute values for p = 1."""
+
+    op_domain = ""
+
+    def _run(self, x: NDArray[Any], axis: int = -1, p: int = 2) -> tuple[NDArray[Any]]:
+        return (x / np.linalg.norm(x, p, axis=axis, keepdims=True),)
 
 
 class Erf(OpRun):
@@ -123,7 +179,16 @@ def _tensor(tensor: onnx.TensorProto) -> None:
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
-    ops = [BatchNormInternal, LayerNormalization, Erf, Gelu]
+    ops = [
+        BatchNormInternal,
+        Erf,
+        Gelu,
+        GroupNormalization,
+        LayerNormalization,
+        LpNormalization,
+        MeanVarianceNormalization,
+        RMSNormalization,
+    ]
     return ReferenceEvaluator(to_double(model), new_ops=ops)
 
 

@@ -22,6 +22,7 @@ from onnxbf.passes.forget_symbols import ForgetSymbols
 from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
+from onnxbf.training.differentiable import check_differentiable
 
 LOSS_SCALE = "loss_scale"
 NEXT = ".next"  # what the names of next values of buffers and parameters end in
@@ -54,6 +55,7 @@ def differentiate(
     """
     if not parameters:
         raise ModelError("The model has no trainable parameters: nothing to differentiate by.")
+    check_differentiable(model, loss, parameters)
     work = model.clone()
     ShapeInferencePass()(work)  # gradients of Concat and Resize need sizes
     ForgetSymbols(Report("none"))(work)

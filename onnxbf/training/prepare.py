@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
+import onnx.inliner
+import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.errors import UnsupportedError
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.canonicalize import Canonicalize
+from onnxbf.passes.expand_ungraded import ExpandUngraded
+from onnxbf.passes.expansions_normalization import adopt_domains
 from onnxbf.passes.explicit_padding import ExplicitPadding
 from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
+from onnxbf.passes.inline_functions import InlineFunctions
 from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
@@ -24,6 +29,8 @@ from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
 OLDEST_OPSET = 13  # since which axes of reductions are inputs, as new nodes have them
+# Operators that are expanded as ONNX itself defines them.
+BY_DEFINITION = frozenset({"Attention", "NegativeLogLikelihoodLoss", "RotaryEmbedding"})
 NEWEST_OPSET, NEWEST_IR_VERSION = 21, 10  # that ONNX Runtime 1.19, the last to train, accepts
 
 
@@ -36,47 +43,73 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(model: ir.Model, *, training: bool = True) -> Prepared:
+def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> Prepared:
     """A copy of ``model`` in training form.
 
     Args:
         training: whether it computes as in training, or as in evaluation: by running statistics.
             Its initializers have the same names in both.
+        unroll: whether recurrent nodes become the products and gates of each step, so that every
+            step is rounded; or stay whole, and a recipe rounds around them.
 
     Raises:
-        UnsupportedError: an opset that is too new for training and cannot be converted down.
+        UnsupportedError: an opset that is too new for training and cannot be converted down, or a
+            node that has no gradient in the form it has.
     """
-    model = _accepted(model.clone())
+    model = model.clone()
     report = Report("none")
+    InlineFunctions(report)(model)
+    model = with_opset(model, max(model.opset_imports.get("", 1), OLDEST_OPSET))
+    model = inline_operators(model)
+    ShapeInferencePass()(model)
+    _run(
+        model,
+        Canonicalize(report),
+        InferTypes(report),
+        *([UnrollRecurrent(report)] if unroll else []),
+        ExpandUngraded(report),
+    )
+    model = with_opset(model, min(model.opset_imports.get("", 1), NEWEST_OPSET))
+    model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
+    adopt_domains(model)
     batch_norm = TrainBatchNorm(report)
-    passes: list[GraphPass] = [
+    ShapeInferencePass()(model)
+    _run(
+        model,
         Canonicalize(report),
         InferTypes(report),
         UntieConstants(report),
         TieWeights(report),
         ExplicitPadding(report),
-        UnrollRecurrent(report),
         *([batch_norm, FitGradients(report)] if training else [RemoveDropout(report)]),
-    ]
-    ShapeInferencePass()(model)
-    for graph_pass in passes:
-        graph_pass(model)
+    )
     notes: Sequence[str] = [*report.notes, *report.warnings]
     return Prepared(model, tuple(batch_norm.buffers), tuple(notes))
 
 
-def _accepted(model: ir.Model) -> ir.Model:
-    """The model, converted to an opset that can be trained where its own cannot."""
-    opset = model.opset_imports.get("", 1)
-    wanted = min(max(opset, OLDEST_OPSET), NEWEST_OPSET)
-    if wanted != opset:
-        model = _converted(model, wanted)
-    model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
-    return model
+def _run(model: ir.Model, *passes: GraphPass) -> None:
+    for graph_pass in passes:
+        graph_pass(model)
 
 
-def _converted(model: ir.Model, wanted: int) -> ir.Model:
+def inline_operators(model: ir.Model) -> ir.Model:
+    """The model with those operators written out whose definition is a function that can be."""
+    found = {node.op_type for node in model.graph if not node.domain} & BY_DEFINITION
+    if not found:
+        return model
+    operators = [("", name) for name in sorted(found)]
+    return from_proto(
+        onnx.inliner.inline_selected_functions(
+            to_proto(model), operators, inline_schema_functions=True
+        )
+    )
+
+
+def with_opset(model: ir.Model, wanted: int) -> ir.Model:
+    """The model in another opset; the same object where it has that one."""
     opset = model.opset_imports.get("", 1)
+    if wanted == opset:
+        return model
     try:
         return from_proto(onnx.version_converter.convert_version(to_proto(model), wanted))
     except Exception as error:  # the converter's errors share no base but this

@@ -34,9 +34,13 @@ pytestmark = pytest.mark.skipif(
 
 MODELS = Path(__file__).parents[1] / "models"
 DIFFERENTIABLE = [
+    "jax_attention",
     "jax_cnn",
     "jax_mlp",
+    "jax_transformer_functions",
     "keras_cnn",
+    "keras_lstm",
+    "keras_mlp",
     "keras_transformer",
     "sklearn_mlp",
     "sklearn_mlp_regressor",
@@ -45,12 +49,16 @@ DIFFERENTIABLE = [
     "torch_cnn",
     "torch_cnn_unoptimized",
     "torch_gpt2",
+    "torch_gru",
     "torch_llama",
+    "torch_lstm",
     "torch_resnet",
     "torch_unet",
     "torch_vit",
     "torchscript_bert",
+    "torchscript_functions",
     "torchscript_gpt2",
+    "torchscript_gru",
     "torchscript_resnet",
     "torchscript_unet",
 ]
