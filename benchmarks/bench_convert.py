@@ -1,6 +1,6 @@
 """Time and memory of ``onnxbf convert`` as a whole process, beside plain loading and saving.
 
-    python benchmarks/bench_convert.py [--gigabytes 4] [--folder DIR]
+    python benchmarks/bench_convert.py [--gigabytes 4] [--folder DIR] [--runs 3]
 
 Each row runs in processes of its own, in turn, three times; the median counts. ``load + save`` is
 what reading and writing the same file costs with onnx alone, so the ratio is the price of
@@ -27,7 +27,6 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-_RUNS = 3
 _LOAD_SAVE = (
     "import sys, onnx; onnx.save(onnx.load(sys.argv[1], load_external_data=False), sys.argv[2])"
 )
@@ -115,14 +114,12 @@ def measure(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def compare(
-    table: Table, title: str, commands: dict[str, list[str]], *, anchor: str = "load + save"
-) -> None:
+def compare(table: Table, title: str, commands: dict[str, list[str]], times: int) -> None:
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(_RUNS):
+    for _ in range(times):
         for name, command in commands.items():
             runs[name].append(measure(command))
-    base = statistics.median(seconds for seconds, _ in runs[anchor])
+    base = statistics.median(seconds for seconds, _ in runs["load + save"])
     for name, found in runs.items():
         seconds = statistics.median(s for s, _ in found)
         memory = max(m for _, m in found)
@@ -133,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=4)
     parser.add_argument("--folder", type=Path, help="for the models; needs three times the weights")
+    parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     table = Table("model", "what", "seconds", "/ load + save", "peak MB", box=None)
     table.title, table.title_justify = "Converting: a whole process, its time and memory", "left"
@@ -151,7 +149,7 @@ def main() -> None:
             }
             if peer:
                 commands["onnxconverter-common"] = [python, "-c", _PEER, str(source), str(target)]
-            compare(table, f"{nodes:,} nodes", commands)
+            compare(table, f"{nodes:,} nodes", commands, options.runs)
         heavy = folder / "heavy.onnx"
         apart(save_with_external_weights, heavy, options.gigabytes)
         (folder / "copy").mkdir()
@@ -164,7 +162,7 @@ def main() -> None:
                 *onnxbf, str(heavy), "-o", copied, "--store-weights", "bf16",
             ],
         }  # fmt: skip
-        compare(table, f"{options.gigabytes:g} GB of weights", commands)
+        compare(table, f"{options.gigabytes:g} GB of weights", commands, options.runs)
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 

@@ -6,6 +6,7 @@ names, so a saved model means the same to every reader and every later version.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -78,6 +79,11 @@ def cast_attributes(cast: Cast, *, seed: int = 0, node: int = 0) -> dict[str, At
     ``seed`` and ``node`` are written for stochastic rounding alone: nothing else reads them.
     """
     stochastic = cast.rounding is Rounding.STOCHASTIC
+    return dict(_attributes(cast, seed if stochastic else 0, node if stochastic else 0))
+
+
+@functools.lru_cache(maxsize=256)  # a model rounds thousands of tensors alike
+def _attributes(cast: Cast, seed: int, node: int) -> dict[str, Attribute]:
     values: dict[str, Attribute] = {
         "exponent_bits": cast.format.exponent_bits,
         "mantissa_bits": cast.format.mantissa_bits,
@@ -86,8 +92,8 @@ def cast_attributes(cast: Cast, *, seed: int = 0, node: int = 0) -> dict[str, At
         "subnormals": cast.subnormals.value,
         "overflow": cast.overflow.value,
         "random_bits": cast.random_bits,
-        "seed": seed if stochastic else 0,
-        "node": node if stochastic else 0,
+        "seed": seed,
+        "node": node,
     }
     return {key: value for key, value in values.items() if value != CAST_DEFAULTS[key]}
 

@@ -13,6 +13,7 @@ they choose, and so where the gradient goes, depends on how the values were roun
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from onnxbf.spec import TextEnum
@@ -71,6 +72,7 @@ class Operator:
         return self.kind in (Kind.SELECTION, Kind.MOVEMENT)
 
 
+@functools.cache
 def _letter(pattern: str, index: int) -> str:
     if pattern.endswith("*"):
         return pattern[min(index, len(pattern) - 2)]

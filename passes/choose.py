@@ -126,16 +126,15 @@ def _unknown(model: ir.Model, node: ir.Node) -> str:
 
 
 def _not_float32(node: ir.Node, operator: Operator) -> str | None:
-    types = [
+    types = (
         value.dtype
         for index, value in enumerate(node.inputs)
         if value is not None and operator.input_role(index) is not None
-    ]
-    if not types or types[0] is None:
+    )
+    first = next(types, None)
+    if first is None:
         return "element type unknown"
-    if types[0] is _FLOAT:
-        return None
-    return f"{types[0].name.lower()} tensors"
+    return None if first is _FLOAT else f"{first.name.lower()} tensors"
 
 
 Gradients = Mapping[ir.Value, Role]

@@ -20,8 +20,8 @@ class EliminateRedundant(GraphPass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        quantizes = [node for graph in all_graphs(model) for node in graph if node_cast(node)]
-        casts = frozenset(cast for node in quantizes if (cast := node_cast(node)))
+        found = (node_cast(node) for graph in all_graphs(model) for node in graph)
+        casts = frozenset(cast for cast in found if cast is not None)
         redundant: list[ir.Node] = []
 
         def judge(node: ir.Node, changes_nothing: bool) -> None:

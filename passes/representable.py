@@ -37,6 +37,7 @@ def _cast(attributes: tuple[tuple[str, Attribute], ...]) -> Cast:
     return attributes_cast(dict(attributes))
 
 
+@functools.lru_cache(maxsize=1024)
 def leaves_unchanged(cast: Cast, earlier: Cast) -> bool:
     """Whether ``cast`` changes no value that ``earlier`` can give (NaN payloads aside)."""
     if not cast.format.contains(earlier.format):

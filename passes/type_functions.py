@@ -21,11 +21,13 @@ class TypeFunctions(GraphPass):
     """Put a Cast to float32 behind every custom operator in a function's body."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        names = Names(model)
         found = [node for function in model.functions.values() for node in _ours(function.graph)]
+        if not found:
+            return ir.passes.PassResult(model, modified=False)
+        names = Names(model)
         for node in found:
             _state_type(node, names)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return ir.passes.PassResult(model, modified=True)
 
 
 def _ours(graph: ir.Graph) -> list[ir.Node]:
