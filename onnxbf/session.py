@@ -128,15 +128,6 @@ def run(session: InferenceSession, feeds: Mapping[str, Any]) -> dict[str, Any]:
         raise ModelError(f"ONNX Runtime fails to run the model: {_sentence(error)}") from None
 
 
-def runtime_limits() -> tuple[int, int]:
-    """The newest IR version and the newest ONNX opset that the installed runtime accepts.
-
-    Raises:
-        RuntimeMissing: no ONNX Runtime.
-    """
-    return _newest_ir_version(), _newest_opset("")
-
-
 def _check_version(header: Header, name: str) -> None:
     wanted = {"IR version": (header.ir_version, _newest_ir_version())}
     for domain, label in (("", "opset"), ("ai.onnx.ml", "ai.onnx.ml opset")):

@@ -49,7 +49,3 @@ def _split(node: ir.Node, names: Names) -> bool:
     node.metadata_props[PHASE_KEY] = Phase.WEIGHT_GRADIENT.value
     node.graph.insert_after(node, made)
     return True
-
-
-def _is_read(value: ir.Value) -> bool:
-    return bool(value.uses()) or value.is_graph_output()

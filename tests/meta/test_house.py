@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from onnxbf.custom_ops.library import INSTRUCTION_SET_VARIABLE, instruction_sets
+
 ROOT = Path(__file__).parents[2]
 LINKS = ("passes", "custom_ops", "cli")
 PACKAGE = sorted(path for folder in ("onnxbf", *LINKS) for path in (ROOT / folder).rglob("*.py"))
@@ -93,3 +95,9 @@ def test_the_base_import_is_light() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_the_environment_variable_is_documented() -> None:
+    text = (ROOT / "docs" / "custom_operators.md").read_text(encoding="utf-8")
+    assert f"`{INSTRUCTION_SET_VARIABLE}`" in text
+    assert all(f"`{name}`" in text for name in instruction_sets())
