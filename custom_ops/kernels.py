@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.custom_ops.library import CastSpec, RandomKey, instruction_sets, load
+from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
 from onnxbf.formats import (
@@ -116,6 +117,41 @@ class Kernels:
             codes.size, threads,
         )  # fmt: skip
         return numbers
+
+    def observe_rounding(
+        self,
+        source: NDArray[np.float32],
+        target: NDArray[np.float32],
+        cast: Cast,
+        key: RandomKey,
+        *,
+        begin: int = 0,
+        threads: int = 1,
+    ) -> NDArray[np.float64]:
+        """``quantize_dequantize``, and what it did: what ``observation.observe_rounding`` gives."""
+        fields = np.empty(len(ROUNDING_FIELDS))
+        load().onnxbf_observe_rounding(
+            self.handle, cast_spec(cast), key, source.ctypes.data, target.ctypes.data,
+            begin, begin + source.size, threads, fields.ctypes.data,
+        )  # fmt: skip
+        return fields
+
+    def observe_update(
+        self,
+        update: NDArray[np.float32],
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        cast: Cast,
+        *,
+        threads: int = 1,
+    ) -> NDArray[np.float64]:
+        """What ``observation.observe_update`` gives; random bits are those of no seed."""
+        fields = np.empty(len(UPDATE_FIELDS))
+        load().onnxbf_observe_update(
+            self.handle, cast_spec(cast), update.ctypes.data, before.ctypes.data,
+            after.ctypes.data, before.size, threads, fields.ctypes.data,
+        )  # fmt: skip
+        return fields
 
     def random_words(self, count: int, key: RandomKey, *, begin: int = 0) -> NDArray[np.uint32]:
         """What ``onnxbf.philox.random_words`` gives."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnxbf.custom_ops.observation import observe_rounding, observe_update
 from onnxbf.custom_ops.registry import CAST_DEFAULTS, DOMAIN, Attribute, attributes_cast
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.errors import ModelError, UnsupportedError
@@ -99,6 +100,37 @@ class QuantizeDequantize(_Operator):
         return (np.asarray(self._round(x, step, offset, attributes)),)
 
 
+class QuantizeDequantizeObserved(_Operator):
+    """QuantizeDequantize, and what it did to the numbers."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        offset: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        rounded = np.asarray(self._round(x, step, offset, attributes))
+        return rounded, observe_rounding(x, rounded, self._cast(attributes))
+
+
+class ObserveUpdate(_Operator):
+    """How many weights an update left as they were, and how many of their rounded copies."""
+
+    def _run(
+        self,
+        update: NDArray[np.float32],
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float64]]:
+        if not update.shape == before.shape == after.shape:
+            raise ModelError(
+                f"{self._name()}: inputs 'update', 'before' and 'after' must be of one shape."
+            )
+        return (observe_update(update, before, after, self._cast(attributes)),)
+
+
 class Quantize(_Operator):
     """float32 to a stored bfloat16, float16 or float8 tensor."""
 
@@ -130,7 +162,13 @@ class Dequantize(_Operator):
         return (np.asarray(decode(x.view(code_type(fmt)), fmt)),)
 
 
-REFERENCE_OPS: list[type[OpRun]] = [QuantizeDequantize, Quantize, Dequantize]
+REFERENCE_OPS: list[type[OpRun]] = [
+    QuantizeDequantize,
+    QuantizeDequantizeObserved,
+    ObserveUpdate,
+    Quantize,
+    Dequantize,
+]
 
 
 class Evaluator(ReferenceEvaluator):

@@ -58,6 +58,18 @@ OPS: dict[str, CustomOp] = {
             "float32 to a format and back to float32, in one pass",
         ),
         CustomOp(
+            "QuantizeDequantizeObserved",
+            ("x", "step?", "offset?"),
+            CAST_DEFAULTS,
+            "the same, and seven float64 numbers that say what it did to x",
+        ),
+        CustomOp(
+            "ObserveUpdate",
+            ("update", "before", "after"),
+            CAST_DEFAULTS,
+            "four float64 numbers that say how many weights an update left as they were",
+        ),
+        CustomOp(
             "Quantize",
             ("x", "step?", "offset?"),
             CAST_DEFAULTS,

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from onnxbf.custom_ops import library, probes, sweeps
+from onnxbf.custom_ops import library, observation, probes, sweeps
 from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
@@ -97,6 +97,8 @@ def _kernel_checks(sets: Sequence[Kernels], threads: int, quick: bool) -> Iterat
             yield name, partial(_rounding, casts, sets, threads, quick), where
         elif kind == "random":
             yield name, partial(_random, sets), where
+        elif kind == "measure":
+            yield name, partial(_MEASURES[width], sets), where
         else:
             formats = [fmt for fmt in stored_formats() if code_type(fmt) == _CODE_TYPES[width]]
             yield name, partial(_CODE_CHECKS[kind], formats, sets), where
@@ -197,5 +199,33 @@ def _random(sets: Sequence[Kernels]) -> Tally:
     return tally
 
 
+def _measuring_rounding(sets: Sequence[Kernels]) -> Tally:
+    """Numbers of all magnitudes, the special ones spread among them; the last tile is short."""
+    tally, rng = Tally(), np.random.default_rng(0)
+    for cast in map(Cast, all_formats()):
+        values = rng.permutation(np.concatenate([probes.specials(), probes.upper_halves(0x8000)]))
+        wanted = observation.observe_rounding(values, round_array(values, cast), cast)
+        for each in sets:
+            got = each.observe_rounding(values, np.empty_like(values), cast, RandomKey())
+            tally.compare(f"field of {cast} on {each.name}", np.arange(got.size), got, wanted)
+    return tally
+
+
+def _measuring_update(sets: Sequence[Kernels]) -> Tally:
+    """Updates of all magnitudes, applied to weights near one."""
+    tally, rng = Tally(), np.random.default_rng(0)
+    update = rng.permutation(np.concatenate([probes.specials(), probes.upper_halves(0x8000)]))
+    before = rng.uniform(0.5, 2, update.size).astype(np.float32)
+    with np.errstate(all="ignore"):
+        after = before - update
+    for cast in map(Cast, all_formats()):
+        wanted = observation.observe_update(update, before, after, cast)
+        for each in sets:
+            got = each.observe_update(update, before, after, cast)
+            tally.compare(f"field of {cast} on {each.name}", np.arange(got.size), got, wanted)
+    return tally
+
+
+_MEASURES = {"rounding": _measuring_rounding, "update": _measuring_update}
 _CODE_TYPES = {"u8": np.uint8, "u16": np.uint16}
 _CODE_CHECKS = {"encode": _encoding, "decode": _decoding}

@@ -5,6 +5,8 @@
 using onnxbf::CastSpec;
 using onnxbf::Kernels;
 using onnxbf::RandomKey;
+using onnxbf::RoundingTile;
+using onnxbf::UpdateTile;
 
 namespace {
 
@@ -16,6 +18,8 @@ const char* const kKernelNames[] = {
 #define ONNXBF_CODES(suffix, type) "encode_" #suffix, "decode_" #suffix,
 #include "kernels.inc"
     "random_words",
+    "measure_rounding",
+    "measure_update",
     nullptr,
 };
 constexpr int32_t kKernelCount = sizeof(kKernelNames) / sizeof(kKernelNames[0]) - 1;
@@ -71,6 +75,28 @@ void onnxbf_dequantize(const Kernels* kernels, const CastSpec* spec, const void*
     onnxbf::dequantize(*kernels, *spec, static_cast<const char*>(codes) + from * size, out + from,
                        to - from);
   });
+}
+
+void onnxbf_observe_rounding(const Kernels* kernels, const CastSpec* spec, const RandomKey* key,
+                             const float* in, float* out, int64_t begin, int64_t end,
+                             int32_t threads, double* fields) {
+  std::vector<RoundingTile> tiles(static_cast<size_t>(onnxbf::tiles_of(end - begin)));
+  onnxbf::parallel(0, end - begin, threads, [&](int64_t from, int64_t to) {
+    onnxbf::observe_rounding(*kernels, *spec, *key, in + from, out + from, begin + from,
+                             begin + to, tiles.data() + from / onnxbf::kTile);
+  });
+  onnxbf::add_up(tiles.data(), end - begin, fields);
+}
+
+void onnxbf_observe_update(const Kernels* kernels, const CastSpec* spec, const float* update,
+                           const float* before, const float* after, int64_t count,
+                           int32_t threads, double* fields) {
+  std::vector<UpdateTile> tiles(static_cast<size_t>(onnxbf::tiles_of(count)));
+  onnxbf::parallel(0, count, threads, [&](int64_t from, int64_t to) {
+    onnxbf::observe_update(*kernels, *spec, update + from, before + from, after + from, from,
+                           to, tiles.data() + from / onnxbf::kTile);
+  });
+  onnxbf::add_up(tiles.data(), count, fields);
 }
 
 void onnxbf_random_words(const Kernels* kernels, const RandomKey* key, uint32_t* words,

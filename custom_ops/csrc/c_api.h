@@ -8,7 +8,7 @@
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Grows by one whenever a declaration below changes: tells an old library from a new one.
-constexpr int32_t kInterface = 1;
+constexpr int32_t kInterface = 2;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -39,6 +39,17 @@ ONNXBF_EXPORT void onnxbf_quantize(const onnxbf::Kernels* kernels, const onnxbf:
 ONNXBF_EXPORT void onnxbf_dequantize(const onnxbf::Kernels* kernels, const onnxbf::CastSpec* spec,
                                      const void* codes, float* out, int64_t count,
                                      int32_t threads);
+
+// The same for observe_rounding and observe_update; `fields` take what add_up gives.
+ONNXBF_EXPORT void onnxbf_observe_rounding(const onnxbf::Kernels* kernels,
+                                           const onnxbf::CastSpec* spec,
+                                           const onnxbf::RandomKey* key, const float* in,
+                                           float* out, int64_t begin, int64_t end, int32_t threads,
+                                           double* fields);
+ONNXBF_EXPORT void onnxbf_observe_update(const onnxbf::Kernels* kernels,
+                                         const onnxbf::CastSpec* spec, const float* update,
+                                         const float* before, const float* after, int64_t count,
+                                         int32_t threads, double* fields);
 
 // The random words of the elements [begin, end).
 ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,

@@ -19,6 +19,14 @@ using RoundFunction = void (*)(const Plan& plan, const RandomKey& key, const flo
                                int64_t begin, int64_t end, bool past_cache);
 using RandomFunction = void (*)(const RandomKey& key, uint32_t* words, int64_t begin, int64_t end);
 
+// What rounding made of `count` numbers, at most kTile; and what an update did to weights, before and
+// after it, and to their rounded copies.
+using MeasureRounding = void (*)(const Plan& plan, const float* in, const float* out, int64_t count,
+                                 RoundingTile* tile);
+using MeasureUpdate = void (*)(const float* update, const float* before, const float* after,
+                               const float* copy_before, const float* copy_after, int64_t count,
+                               UpdateTile* tile);
+
 struct Kernels {
   const char* name;
   RoundFunction round[kRoundKernels];
@@ -28,6 +36,8 @@ struct Kernels {
   void (*decode_##suffix)(const Plan& plan, const type* codes, float* out, int64_t count);
 #include "kernels.inc"
   RandomFunction random_words;
+  MeasureRounding measure_rounding;
+  MeasureUpdate measure_update;
 };
 
 // Which kernel rounds as `spec` says.
@@ -50,5 +60,10 @@ void quantize(const Kernels& kernels, const CastSpec& spec, const RandomKey& key
               void* codes, int64_t begin, int64_t end);
 void dequantize(const Kernels& kernels, const CastSpec& spec, const void* codes, float* out,
                 int64_t count);
+void observe_rounding(const Kernels& kernels, const CastSpec& spec, const RandomKey& key,
+                      const float* in, float* out, int64_t begin, int64_t end, RoundingTile* tiles);
+void observe_update(const Kernels& kernels, const CastSpec& spec, const float* update,
+                    const float* before, const float* after, int64_t begin, int64_t end,
+                    UpdateTile* tiles);
 
 }  // namespace onnxbf

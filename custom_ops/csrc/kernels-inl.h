@@ -7,6 +7,7 @@
 
 #include "codes-inl.h"
 #include "instruction_sets.h"
+#include "measure-inl.h"
 #include "philox-inl.h"
 #include "rounding-inl.h"
 
@@ -85,6 +86,8 @@ const Kernels kernels = {
 #define ONNXBF_CODES(suffix, type) encode<type>, decode<type>,
 #include "kernels.inc"
     random_words,
+    measure_rounding,
+    measure_update,
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

@@ -66,6 +66,42 @@ void quantize(const CastSpec& spec, const RandomKey& key, const float* in, void*
 // The numbers that `count` codes stand for. Reads the format of `spec` alone.
 void dequantize(const CastSpec& spec, const void* codes, float* out, int64_t count);
 
+// Elements that are measured at a time.
+constexpr int64_t kTile = 1024;
+
+constexpr int64_t tiles_of(int64_t count) { return (count + kTile - 1) / kTile; }
+
+// What rounding made of the elements of a tile. `overflow`: finite numbers that became infinite or
+// NaN; `saturated`: those beyond the largest number that became a finite one; `underflow`: those
+// that became zero; `nan`: how many are NaN now. The sums, of squares of the numbers and of what
+// rounding added to them, leave out those that are not finite before or after.
+struct RoundingTile {
+  double signal, noise;
+  uint32_t overflow, saturated, underflow, nan;
+};
+
+// What an update did to the weights of a tile. `updated`: those whose update is not zero;
+// `swallowed`: those of them that it left as they were; `unseen`: those of which it left the
+// rounded copy as it was.
+struct UpdateTile {
+  uint32_t updated, swallowed, unseen;
+};
+
+// quantize_dequantize that measures. `tiles`: one for every kTile elements of the slice.
+void observe_rounding(const CastSpec& spec, const RandomKey& key, const float* in, float* out,
+                      int64_t begin, int64_t end, RoundingTile* tiles);
+
+// Measures an update that took `before` to `after`; copies are rounded as `spec` says, both with the
+// random bits of key 0.
+void observe_update(const CastSpec& spec, const float* update, const float* before,
+                    const float* after, int64_t begin, int64_t end, UpdateTile* tiles);
+
+// The tiles of `count` elements, added up in order: {elements, overflow, saturated, underflow, nan, signal, noise} and
+// {elements, updated, swallowed, unseen}.
+constexpr int64_t kRoundingFields = 7, kUpdateFields = 4;
+void add_up(const RoundingTile* tiles, int64_t count, double* fields);
+void add_up(const UpdateTile* tiles, int64_t count, double* fields);
+
 // The instruction set in use: the best that this CPU has, or the one that the environment variable
 // ONNXBF_INSTRUCTION_SET names (scalar where it names none that this CPU has).
 const char* instruction_set();

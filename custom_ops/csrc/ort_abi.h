@@ -30,6 +30,7 @@ enum ElementType : int32_t {
   kFloat = 1,
   kInt64 = 7,
   kFloat16 = 10,
+  kDouble = 11,
   kBfloat16 = 16,
   kFloat8E4M3FN = 17,
   kFloat8E5M2 = 19,

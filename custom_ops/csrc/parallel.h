@@ -13,10 +13,10 @@ namespace onnxbf {
 constexpr int64_t kGrain = int64_t{1} << 18;
 
 // Calls body(begin, end) for slices of [begin, end) on up to `threads` threads, this one among
-// them. Slices begin at multiples of 128 elements, where batches of random words do.
+// them. Slices begin at multiples of 1024 elements, where tiles and batches of random words do.
 template <class Body>
 void parallel(int64_t begin, int64_t end, int32_t threads, const Body& body) {
-  constexpr int64_t kBatch = 128;
+  constexpr int64_t kBatch = 1024;
   const int64_t wanted = std::clamp<int64_t>((end - begin) / kGrain, 1, std::max(threads, 1));
   const int64_t slice = ((end - begin) / wanted + kBatch - 1) / kBatch * kBatch;
   std::vector<std::thread> others;

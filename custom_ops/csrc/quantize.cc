@@ -11,9 +11,6 @@ namespace {
 // 4 million.
 constexpr int64_t kPastCache = int64_t{4} << 20;
 
-// Elements that quantize rounds at a time, while they are in the cache, on the way to their codes.
-constexpr int64_t kTile = 1024;
-
 bool goes_past_cache(const float* in, const float* out, int64_t tensor_size) {
   return in != out && tensor_size >= kPastCache && reinterpret_cast<uintptr_t>(out) % 16 == 0;
 }
@@ -24,7 +21,7 @@ void quantize_as(const Kernels& kernels, const CastSpec& spec, const RandomKey& 
                  Code* codes, int64_t begin, int64_t end) {
   const Plan plan = make_plan(spec);
   const RoundFunction round = kernels.round[round_kernel(spec)];
-  alignas(64) float rounded[kTile];
+  alignas(64) float rounded[kTile];  // in the cache, on the way to codes
   for (int64_t i = begin, stop; i < end; i = stop) {
     stop = std::min((i / kTile + 1) * kTile, end);
     round(plan, key, in + (i - begin), rounded, i, stop, false);

@@ -20,6 +20,8 @@ Domain make_domain(const ort::Api& api) {
     ort::check(api, api.CustomOpDomain_Add(created, op));
   };
   add(quantize_dequantize_operator(api));
+  add(quantize_dequantize_observed_operator(api));
+  add(observe_update_operator(api));
   add(quantize_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   return domain;

@@ -144,13 +144,22 @@ void Inference::output_like_input(ElementType type) const {
     names[i] = fresh_name();
     symbols[i] = names[i].c_str();
   }
+  set_output(0, type, shape, symbols);
+}
+
+void Inference::output_vector(size_t index, ElementType type, int64_t size) const {
+  set_output(index, type, {size}, {""});
+}
+
+void Inference::set_output(size_t index, ElementType type, const std::vector<int64_t>& shape,
+                           std::vector<const char*> symbols) const {
   TypeAndShape* created = nullptr;
   check(api_, api_.CreateTensorTypeAndShapeInfo(&created));
   const Description output = owned(api_, created);
   check(api_, api_.SetTensorElementType(output.get(), type));
   check(api_, api_.SetDimensions(output.get(), shape.data(), shape.size()));
   check(api_, api_.SetSymbolicDimensions(output.get(), symbols.data(), symbols.size()));
-  check(api_, api_.ShapeInferContext_SetOutputTypeShape(context_, 0, output.get()));
+  check(api_, api_.ShapeInferContext_SetOutputTypeShape(context_, index, output.get()));
 }
 
 const Value* Context::find_input(size_t index) const {

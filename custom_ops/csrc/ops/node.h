@@ -59,13 +59,18 @@ class KernelAttributes final : public Attributes {
 class Inference final : public Attributes {
  public:
   Inference(const Api& api, const ShapeInferContext* context) : api_(api), context_(context) {}
-  // Says that the only output has elements of `type` and the shape of the first input.
+  // Says that the first output has elements of `type` and the shape of the first input.
   void output_like_input(ElementType type) const;
+  // Says that an output is a vector of `size` elements.
+  void output_vector(size_t index, ElementType type, int64_t size) const;
 
  private:
   std::optional<int64_t> find_integer(const char* name) const override;
   std::optional<std::string> find_text(const char* name) const override;
   const Attribute* find(const char* name) const;
+  // `symbols`: a name for each dimension, "" where it is a number.
+  void set_output(size_t index, ElementType type, const std::vector<int64_t>& shape,
+                  std::vector<const char*> symbols) const;
 
   const Api& api_;
   const ShapeInferContext* context_;
@@ -102,7 +107,8 @@ class Context {
 
 template <class Body>
 void Context::parallel(int64_t count, const Body& body) const {
-  // Elements worth handing to another thread; a multiple of the 128 that random words come in.
+  // Elements worth handing to another thread; a multiple of kTile, and of the 128 that random
+  // words come in.
   constexpr int64_t kSlice = int64_t{1} << 15;
   if (count <= kSlice) {
     body(int64_t{0}, count);

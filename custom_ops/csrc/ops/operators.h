@@ -8,6 +8,8 @@
 namespace onnxbf {
 
 const ort::CustomOp* quantize_dequantize_operator(const ort::Api& api);
+const ort::CustomOp* quantize_dequantize_observed_operator(const ort::Api& api);
+const ort::CustomOp* observe_update_operator(const ort::Api& api);
 const ort::CustomOp* quantize_operator(const ort::Api& api);
 
 // One for each type of input: operators of one name may differ in their types.

@@ -52,7 +52,8 @@ def test_kernels_are_those_of_the_list() -> None:
     ]
     rounding = [name for name in names if name.startswith("round_")]
     codes = [f"{way}_{name}" for name in names[len(rounding) :] for way in ("encode", "decode")]
-    assert list(kernel_names()) == [*rounding, *codes, "random_words"]
+    others = ["random_words", "measure_rounding", "measure_update"]
+    assert list(kernel_names()) == [*rounding, *codes, *others]
 
 
 def _at(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:

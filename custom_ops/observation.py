@@ -1,0 +1,99 @@
+"""What rounding, or an update, did to numbers: what the observing operators count, in NumPy.
+
+Sums are of float64 terms, in an order that does not depend on threads or instruction sets: element
+i of each tile of 1024 goes to sum i % 16, the 16 sums are added up in halves, the tiles in order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxbf.formats import Cast
+from onnxbf.philox import random_words
+from onnxbf.rounding import round_array
+
+ROUNDING_FIELDS = ("elements", "overflow", "saturated", "underflow", "nan", "signal", "noise")
+UPDATE_FIELDS = ("elements", "updated", "swallowed", "unseen")
+
+_TILE, _SUMS = 1024, 16
+
+Floats = NDArray[np.float32]
+
+
+def observe_rounding(x: Floats, rounded: Floats, cast: Cast) -> NDArray[np.float64]:
+    """What rounding ``x`` under ``cast`` did, as ROUNDING_FIELDS.
+
+    Returns:
+        elements: how many there are.
+        overflow: finite numbers that became infinite or NaN.
+        saturated: numbers beyond the largest one of the format, infinities too, that became finite.
+        underflow: numbers other than zero that became zero.
+        nan: how many are NaN after rounding.
+        signal, noise: the sums of x^2 and of (x - rounded)^2, over those that are finite before and
+            after.
+    """
+    x, rounded = x.ravel(), rounded.ravel()
+    finite, still = np.isfinite(x), np.isfinite(rounded)
+    kept = finite & still
+    before = np.where(kept, x, 0).astype(np.float64)
+    error = before - np.where(kept, rounded, 0).astype(np.float64)
+    largest = np.float32(cast.format.max)
+    return np.array(
+        [
+            x.size,
+            np.count_nonzero(finite & ~still),
+            np.count_nonzero((np.abs(x) > largest) & still),
+            np.count_nonzero((x != 0) & (rounded == 0)),
+            np.count_nonzero(np.isnan(rounded)),
+            _sum(before * before),
+            _sum(error * error),
+        ]
+    )
+
+
+def observe_update(
+    update: Floats, before: Floats, after: Floats, cast: Cast
+) -> NDArray[np.float64]:
+    """What an update that took ``before`` to ``after`` did to weights, as UPDATE_FIELDS.
+
+    Returns:
+        elements: how many weights there are.
+        updated: those whose update is not zero.
+        swallowed: those of them that are what they were before.
+        unseen: those of them whose copies, rounded under ``cast``, are what they were before. Where
+            bits are random, both copies are rounded with those of seed, node and step 0.
+    """
+    words = random_words(before.size, seed=0, node=0, step=0).reshape(before.shape)
+    copies = [round_array(weights, cast, words) for weights in (before, after)]
+    updated = update != 0
+    return np.array(
+        [
+            before.size,
+            np.count_nonzero(updated),
+            np.count_nonzero(updated & _same_number(before, after)),
+            np.count_nonzero(updated & _same_number(*copies)),
+        ],
+        np.float64,
+    )
+
+
+def _same_number(one: Floats, other: Floats) -> NDArray[np.bool_]:
+    """Equal, NaNs of the same bits too."""
+    same: NDArray[np.bool_] = (one == other) | (one.view(np.uint32) == other.view(np.uint32))
+    return same
+
+
+def _sum(terms: NDArray[np.float64]) -> float:
+    padded = np.zeros((-(-terms.size // _TILE), _TILE // _SUMS, _SUMS))
+    padded.ravel()[: terms.size] = terms
+    sums = padded[:, 0]
+    for row in range(1, _TILE // _SUMS):
+        sums = sums + padded[:, row]
+    while sums.shape[1] > 1:
+        half = sums.shape[1] // 2
+        sums = sums[:, :half] + sums[:, half:]
+    total = 0.0
+    for tile in sums[:, 0].tolist():
+        total += tile
+    return total
