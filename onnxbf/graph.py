@@ -20,6 +20,8 @@ GRADIENT = ".gradient"  # what the names of parameters' gradients end in
 GRADIENT_OF = "_Grad/"  # follows the name of a forward node in those of its gradient nodes
 SUM_OF = "AccumulateGrad_"  # precedes the name of a value in that of the sum of its gradients
 REFUSAL_KEY = "onnxbf.refusal"  # why a node cannot be differentiated
+NEXT = ".next"  # what the names of next values of buffers, slots and parameters end in
+UPDATE = ".update"  # what the names of what is taken off parameters end in
 LOSS_PREFIX = "loss/"  # of the names of nodes that belong to the loss
 _ORT_LOSS = re.compile(r"onnx::\w+::\d+")  # what ONNX Runtime's artifact generator calls them
 

@@ -10,8 +10,7 @@ import onnx_ir as ir
 
 from onnxbf.builder import Builder
 from onnxbf.errors import ModelError
-from onnxbf.graph import GRADIENT, Names, Phase
-from onnxbf.training.gradients import NEXT
+from onnxbf.graph import GRADIENT, NEXT, UPDATE, Names, Phase
 
 LEARNING_RATE, STEP, GRADIENT_SCALE = "learning_rate", "step", "gradient_scale"
 GRADIENT_NORM = "gradient_norm"
@@ -119,6 +118,16 @@ class Emitter:
         assert present.name is not None and present.shape is not None
         self.result(coming, f"{present.name}{NEXT}", present.shape)
         return coming
+
+    def descend(self, update: Update) -> None:
+        """Take an update off its parameter: ``<parameter>.update`` is what is taken off."""
+        b, weight, name = self.of(update), update.weight, update.parameter.name
+        if update.decay:
+            weight = b.Mul(weight, self.shrink(update.decay))
+        step = b.Mul(update.value, self.rate(update.scale))
+        self._reserve(f"{name}{UPDATE}")
+        step.name = f"{name}{UPDATE}"
+        self.keep(update.weight, b.Sub(weight, step))
 
     def average(self, update: Update, name: str, value: ir.Value, decay: float) -> ir.Value:
         """The next value of a slot that is the moving average of ``value``."""

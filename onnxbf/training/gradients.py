@@ -25,7 +25,6 @@ from onnxbf.report import Report
 from onnxbf.training.differentiable import check_differentiable
 
 LOSS_SCALE = "loss_scale"
-NEXT = ".next"  # what the names of next values of buffers and parameters end in
 
 _NO_GRADIENT = re.compile(r"failed to find NodeArg by name: (.+)_grad\b")
 _NOT_REGISTERED = re.compile(r"has not been registered: (\w+) for node (\S+)")

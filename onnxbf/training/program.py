@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.graph import BUFFER, GRADIENT, PARAMETER, kind_of
+from onnxbf.graph import BUFFER, GRADIENT, NEXT, PARAMETER, kind_of
+from onnxbf.passes.observe_roundings import ROUNDINGS
+from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.protos import to_proto
 from onnxbf.session import make_session, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
-from onnxbf.training.gradients import LOSS_SCALE, NEXT
+from onnxbf.training.gradients import LOSS_SCALE
 from onnxbf.training.variables import Variables
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
 Find = Callable[[str], "OrtValue | None"]
+Measured = dict[str, Array]  # what observing graphs put out, added up
 
 
 class Scalars:
@@ -99,6 +102,17 @@ class _Bound:
         array: Array = binding.get_outputs()[self.outputs.index(name)].numpy()
         return array
 
+    def measure(self, binding: IOBinding, measured: Measured | None) -> None:
+        """Add what the graph observed."""
+        for name in (ROUNDINGS, UPDATES):
+            if measured is not None and name in self.outputs:
+                measured[name] = measured.get(name, 0) + self.output(binding, name)
+
+
+class _Graphs(NamedTuple):
+    gradient: _Bound
+    update: _Bound
+
 
 class Program:
     """One training step: ``backward``, each followed by ``accumulate`` if several, then ``update``.
@@ -109,6 +123,7 @@ class Program:
         loss: the name of the loss, an output of ``gradient``.
         state: the initial values of parameters, slots and buffers by name.
         threads: how many ONNX Runtime uses; None: one for each core.
+        observed: observing forms of ``gradient`` and ``update``, run where a step is measured.
     """
 
     def __init__(
@@ -118,6 +133,7 @@ class Program:
         loss: str,
         state: Mapping[str, Array],
         threads: int | None = None,
+        observed: tuple[ir.Model, ir.Model] | None = None,
     ) -> None:
         inputs = gradient.graph.inputs
         trained = [value.name for value in inputs if kind_of(value) == PARAMETER and value.name]
@@ -129,20 +145,26 @@ class Program:
         self.gradients = {f"{name}{GRADIENT}": np.zeros_like(state[name]) for name in trained}
         self._gradients = {name: share(array) for name, array in self.gradients.items()}
         self._sums: Variables | None = None
-        self._backward = _Bound(gradient, threads, self.scalars)
-        self._update = _Bound(update, threads, self.scalars)
+        self._plain = self._bind(gradient, update, threads)
+        self._observed = self._plain if observed is None else self._bind(*observed, threads)
         self._accumulate = _Bound(
             make_accumulation({name: array.shape for name, array in self.gradients.items()}),
             threads,
             self.scalars,
         )
 
-    def backward(self, batch: Batch) -> float:
-        """The loss of a batch; its gradients stand in ``gradients`` afterwards."""
+    def backward(self, batch: Batch, measured: Measured | None = None) -> float:
+        """The loss of a batch; its gradients stand in ``gradients`` afterwards.
+
+        Args:
+            measured: where to add what roundings do to numbers; None: that is not measured.
+        """
+        graph = self._graphs(measured).gradient
         key = (self.weights.side, self.buffers.side)
-        binding = self._backward.run(key, self._read, self._write, batch)
+        binding = graph.run(key, self._read, self._write, batch)
         self.buffers.advance()
-        return float(self._backward.output(binding, self._loss))
+        graph.measure(binding, measured)
+        return float(graph.output(binding, self._loss))
 
     def accumulate(self) -> None:
         """Add the gradients to the sums, which the next update uses in their place."""
@@ -152,16 +174,17 @@ class Program:
         self._accumulate.run((self._sums.side,), self._read, self._write, {})
         self._sums.advance()
 
-    def update(self) -> float:
+    def update(self, measured: Measured | None = None) -> float:
         """One update of the weights by the gradients; returns the gradients' global norm.
 
-        Where that is not finite, the weights stay as they were.
+        Where that is not finite, the weights stay as they were. ``measured`` is as in ``backward``.
         """
-        sums = self._sums
+        graph, sums = self._graphs(measured).update, self._sums
         key = (self.weights.side, -1 if sums is None else sums.side)
-        binding = self._update.run(key, self._read_summed, self._write, {})
-        norm = float(self._update.output(binding, GRADIENT_NORM))
+        binding = graph.run(key, self._read_summed, self._write, {})
+        norm = float(graph.output(binding, GRADIENT_NORM))
         if math.isfinite(norm):
+            graph.measure(binding, measured)
             self.weights.advance()
         if sums is not None:
             sums.clear()
@@ -175,6 +198,12 @@ class Program:
         """Take over what ``state`` gave; ModelError where it does not fit."""
         self.weights.load(state)
         self.buffers.load(state)
+
+    def _bind(self, gradient: ir.Model, update: ir.Model, threads: int | None) -> _Graphs:
+        return _Graphs(*(_Bound(model, threads, self.scalars) for model in (gradient, update)))
+
+    def _graphs(self, measured: Measured | None) -> _Graphs:
+        return self._plain if measured is None else self._observed
 
     def _read(self, name: str) -> OrtValue | None:
         if name in self._gradients:

@@ -15,8 +15,9 @@ from onnxbf.training.emitter import GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.evaluation import Evaluation, first_not_finite
 from onnxbf.training.gradients import LOSS_SCALE
 from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.training.health import Health, Observer
 from onnxbf.training.loss_scale import LossScale
-from onnxbf.training.program import Program
+from onnxbf.training.program import Measured, Program
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
@@ -55,6 +56,11 @@ class Trainer:
         loss_scale: how the loss is scaled.
         threads: how many ONNX Runtime uses; None: one for each core.
         stop_on_nan: raise where a loss is not finite, rather than go on.
+        health_every: measure numeric health in every so many-th step, the first among them; 0:
+            never. The weights stay the same bits.
+
+    Raises:
+        UnsupportedError: numeric health of roundings that are pairs of Cast nodes.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Trainer:
         loss_scale: LossScale | None = None,
         threads: int | None = None,
         stop_on_nan: bool = True,
+        health_every: int = 0,
     ) -> None:
         self.graphs = graphs
         self.loss_scale = loss_scale or LossScale()
@@ -71,18 +78,28 @@ class Trainer:
         self.updates = 0  # those that counted, which is what optimizers correct their bias by
         self.batches = 0
         self._stop_on_nan = stop_on_nan
+        self._measured: tuple[int, Measured | None] = (0, None)
+        self._health_every = health_every
+        self._observer = Observer(graphs.gradient, graphs.update) if health_every else None
         self._program = Program(
-            graphs.gradient, graphs.update, graphs.attached.loss, graphs.state, threads
+            graphs.gradient,
+            graphs.update,
+            graphs.attached.loss,
+            graphs.state,
+            threads,
+            None if self._observer is None else self._observer.models,
         )
         self._evaluation = Evaluation(graphs, threads)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Step:
         """One update by the mean gradient of ``batches``."""
         program, scale = self._program, self.loss_scale.scale
+        measured: Measured | None = {} if self._is_observed() else None
+        self._measured = (self.index, measured)
         losses = []
         for batch in batches:
             program.scalars.set(**{LOSS_SCALE: scale, STEP: self.batches})
-            losses.append(program.backward(batch))
+            losses.append(program.backward(batch, measured))
             self._check(losses[-1], batch)
             self.batches += 1
             if len(batches) > 1:
@@ -90,13 +107,22 @@ class Trainer:
         program.scalars.set(
             **{GRADIENT_SCALE: 1 / (scale * len(batches)), LEARNING_RATE: rate, STEP: self.updates}
         )
-        norm = program.update()
+        norm = program.update(measured)
         self.loss_scale = self.loss_scale.after(norm)
         skipped = not math.isfinite(norm)
         done = Step(self.index, float(np.mean(losses)), norm, rate, scale, skipped)
         self.index += 1
         self.updates += not skipped
         return done
+
+    def health(self) -> list[Health]:
+        """What was measured in the last step: node by node, parameter by parameter.
+
+        Empty where the last step was none that is measured; of a step that was skipped or that
+        stopped at its loss, the nodes alone.
+        """
+        step, measured = self._measured
+        return [] if self._observer is None else self._observer.read(measured or {}, step)
 
     def evaluate(self, batch: Batch) -> tuple[float, list[Array]]:
         """The loss of a batch and the predictions, as the network is used after training."""
@@ -125,6 +151,9 @@ class Trainer:
         self.index, self.updates = counters["index"], counters["updates"]
         self.batches = counters["batches"]
         self.loss_scale = LossScale(**counters["loss_scale"])
+
+    def _is_observed(self) -> bool:
+        return self._health_every > 0 and self.index % self._health_every == 0
 
     def _check(self, loss: float, batch: Batch) -> None:
         if math.isfinite(loss) or not self._stop_on_nan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot, Update
+from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot
 from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
 from onnxbf.training.options import build
 
@@ -51,15 +51,6 @@ def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> 
     for transform in chosen.chain():
         updates = transform(emitter, updates)
     for update in updates:
-        _descend(emitter, update)
+        emitter.descend(update)
     emitter.result(norm, GRADIENT_NORM, ir.Shape(()))
     return UpdateGraph(emitter.finish(), tuple(emitter.slots))
-
-
-def _descend(emitter: Emitter, update: Update) -> None:
-    """Take an update off its parameter."""
-    b, weight = emitter.of(update), update.weight
-    if update.decay:
-        weight = b.Mul(weight, emitter.shrink(update.decay))
-    step = b.Mul(update.value, emitter.rate(update.scale))
-    emitter.keep(update.weight, b.Sub(weight, step))
