@@ -20,8 +20,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.files import filling_folder, save_model
-from onnxbf.graph import BUFFER, GRADIENT, PARAMETER, PHASE_KEY, SCALE, Names, Phase, kind_of
-from onnxbf.training.gradients import NEXT, training_binding
+from onnxbf.graph import (
+    BUFFER,
+    GRADIENT,
+    NEXT,
+    PARAMETER,
+    PHASE_KEY,
+    SCALE,
+    Names,
+    Phase,
+    kind_of,
+)
+from onnxbf.training.gradients import training_binding
 from onnxbf.training.graphs import TrainingGraphs
 from onnxbf.training.ort_optimizer import ORT_DOMAIN
 

@@ -183,6 +183,8 @@ class Run:
             steps[lane.name] = step = lane.step(fitted)
             at = {"seed": place.seed, "lane": lane.name, "epoch": place.epoch}
             log.write({"kind": "step", **at, **asdict(step)})
+            for measured in lane.trainer.health():
+                log.write({**at, **measured.record()})
         return steps
 
     def _end_epoch(self, lane: Lane, seed: int, log: RunLog) -> Scores:

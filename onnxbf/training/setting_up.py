@@ -122,6 +122,7 @@ class SetUp:
             loss_scale=self._loss_scale,
             threads=settings.threads,
             stop_on_nan=settings.stop_on_nan,
+            health_every=settings.health_every,
         )
         return Lane(name, trainer, self._schedule, settings.epochs)
 

@@ -69,7 +69,8 @@ class Settings:
     stop_on_nan: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1)):
+        lowest = {"epochs": 1, "batch_size": 1, "accumulate": 1, "health_every": 0}
+        for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise SpecError(f"{_option(name)} must be at least {least}.")
         if self.metrics and self.validation is None:

@@ -279,3 +279,29 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert "No space left on device. The one before it is untouched" in result.output
     assert train("--resume", "-o", "run").exit_code == 0
     assert everything(folder / "run") == everything(folder / "whole")
+
+
+def test_numeric_health_is_logged_where_it_is_sampled(folder: Path) -> None:
+    for every in ("0", "3"):
+        result = train(
+            *("mlp.onnx", "--data", "train.npz", "--against", "none", "--accumulate", "2"),
+            *("--health-every", every, "-o", f"run{every}"),
+        )
+        assert result.exit_code == 0, result.output
+    assert lines(folder / "run0", "step") == lines(folder / "run3", "step")
+    assert not lines(folder / "run0", "rounding") + lines(folder / "run0", "update")
+    roundings, updates = (lines(folder / "run3", kind) for kind in ("rounding", "update"))
+    assert {record["lane"] for record in roundings} == {"bf16"}
+    assert {(record["lane"], record["step"]) for record in updates} == {
+        (lane, step) for lane in ("bf16", "none") for step in (0, 3)
+    }
+    first = {r["tensor"]: r["elements"] for r in roundings if r["step"] == 0}
+    assert first["x"] == 2 * 32 * 8  # batches of 32 with 8 features
+
+
+def test_numeric_health_of_cast_pairs_is_refused(folder: Path) -> None:
+    result = train(
+        *("mlp.onnx", "--data", "train.npz", "--portable", "--health-every", "3", "-o", "run")
+    )
+    assert result.exit_code == 2
+    assert "cannot be observed" in result.output

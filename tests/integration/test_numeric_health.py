@@ -1,0 +1,189 @@
+"""Numeric health in training: it changes no bit, and counts what is there to be counted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxbf.errors import UnsupportedError
+from onnxbf.formats import parse_cast
+from onnxbf.passes.representable import node_cast
+from onnxbf.protos import to_proto
+from onnxbf.recipe import load_recipe
+from onnxbf.rounding import round_array
+from onnxbf.session import make_session, run
+from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.training.health import NodeHealth, UpdateHealth
+from onnxbf.training.loss_scale import LossScale
+from onnxbf.training.trainer import Trainer
+from tests.integration.test_torch_training import Arrays, load
+
+_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+pytestmark = pytest.mark.skipif(
+    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
+)
+
+CNN, TRANSFORMER = "torch_cnn_unoptimized", "torch_gpt2"
+NARROW = """
+[[rules]]
+ops = ["gemm", "elementwise"]
+inputs = "e4m3fn:sr{overflow=saturate}"
+weights = "bf16:sr"
+outputs = "fp16"
+gradients = "e5m2{overflow=saturate}"
+"""
+
+
+def under(name: str, recipe: str, folder: Path) -> tuple[TrainingGraphs, list[Arrays]]:
+    _, graphs, batches = load(name)
+    if recipe.startswith("narrow"):
+        text = NARROW if recipe == "narrow" else NARROW.replace("e5m2{overflow=saturate}", "e5m2")
+        path = folder / "narrow.toml"
+        path.write_text(text, encoding="utf-8")
+        return graphs.under(load_recipe(path), seed=5), batches
+    return graphs.under(load_recipe(recipe)), batches
+
+
+def of_nodes(trainer: Trainer) -> list[NodeHealth]:
+    return [found for found in trainer.health() if isinstance(found, NodeHealth)]
+
+
+def of_updates(trainer: Trainer) -> dict[str, UpdateHealth]:
+    found = (found for found in trainer.health() if isinstance(found, UpdateHealth))
+    return {health.parameter: health for health in found}
+
+
+@pytest.mark.parametrize("recipe", ["bf16", "narrow"])
+@pytest.mark.parametrize("name", [CNN, TRANSFORMER])
+def test_weights_are_the_same_bits_with_and_without(name: str, recipe: str, tmp_path: Path) -> None:
+    graphs, batches = under(name, recipe, tmp_path)
+    trainers = [Trainer(graphs, threads=1, health_every=every) for every in (0, 1, 3)]
+    for index in range(7):
+        first, second = batches[index % len(batches)], batches[(index + 1) % len(batches)]
+        several = [first, second] if index % 2 else [first]
+        steps = {trainer.step(several, 0.05) for trainer in trainers}
+        assert len(steps) == 1
+        measured = [bool(trainer.health()) for trainer in trainers]
+        assert measured == [False, True, index % 3 == 0]
+    plain, *observed = (trainer.state() for trainer in trainers)
+    for name, array in plain.items():
+        assert all(state[name].tobytes() == array.tobytes() for state in observed), name
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fate"), [("narrow", "saturated"), ("narrow, infinite", "overflow")]
+)
+def test_counts_are_those_of_the_tensors(recipe: str, fate: str, tmp_path: Path) -> None:
+    """Judged by NumPy, on the tensors that each node reads and writes."""
+    graphs, batches = under(CNN, recipe, tmp_path)
+    scale = 2.0**28
+    trainer = Trainer(graphs, threads=1, loss_scale=LossScale(scale), health_every=1)
+    model = graphs.gradient.clone()
+    roundings = [(node, node_cast(node)) for node in model.graph if node_cast(node) is not None]
+    shown = [value for node, _ in roundings for value in (node.inputs[0], *node.outputs)]
+    model.graph.outputs.extend(v for v in {*shown} - {*model.graph.outputs} if v.producer())
+    session = make_session(to_proto(model).SerializeToString(), threads=1)
+    given = {**graphs.state, **batches[0]}
+    given |= {"loss_scale": np.array(scale, np.float32), "step": np.array(0, np.int64)}
+    feeds = {value.name: given[value.name] for value in session.get_inputs()}
+    tensors = {**feeds, **run(session, feeds)}
+    trainer.step([batches[0]], 0.05)
+    found = of_nodes(trainer)
+    assert [health.node for health in found] == [node.name for node, _ in roundings]
+    for health, (node, cast) in zip(found, roundings, strict=True):
+        source, rounded = node.inputs[0].name, node.outputs[0].name
+        x, q = (tensors[name].astype(np.float64) for name in (source, rounded))
+        assert (health.tensor, health.cast, health.elements) == (source, str(cast), x.size)
+        assert health.overflow == np.sum(np.isfinite(x) & ~np.isfinite(q))
+        assert health.saturated == np.sum((np.abs(x) > cast.format.max) & np.isfinite(q))
+        assert health.underflow == np.sum((x != 0) & (q == 0))
+        assert health.nan == np.sum(np.isnan(q))
+        kept = np.isfinite(x) & np.isfinite(q)
+        signal, noise = np.sum(x[kept] ** 2), np.sum((x - q)[kept] ** 2)
+        assert (health.snr_db is None) == (noise == 0)
+        if health.snr_db is not None:
+            assert health.snr_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-9)
+    phases = {health.phase for health in found}
+    assert phases == {"forward", "input_gradient", "weight_gradient"}
+    assert all(any(getattr(health, name) for health in found) for name in (fate, "underflow"))
+
+
+def test_batches_of_a_step_are_added_up(tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "bf16", tmp_path)
+    trainer = Trainer(graphs, threads=1, health_every=1)
+    trainer.step(batches[:1], 0.0)
+    alone = [health.elements for health in of_nodes(trainer)]
+    trainer.step(batches[:3], 0.0)
+    assert [health.elements for health in of_nodes(trainer)] == [3 * count for count in alone]
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-3, 0.5])
+def test_updates_are_compared_with_weights(rate: float, tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "bf16", tmp_path)
+    trainer = Trainer(graphs, threads=1, health_every=1)
+    before = {name: trainer.state()[name].copy() for name in graphs.trained}
+    trainer.step([batches[0]], rate)
+    after, found = trainer.state(), of_updates(trainer)
+    assert [*found] == [*graphs.trained]
+    for name, health in found.items():
+        slot = after[f"{name}.momentum"]  # after the first step, the gradient itself
+        updated = slot * np.float32(rate) != 0
+        cast = parse_cast(health.cast)
+        copies = [round_array(weights, cast) for weights in (before[name], after[name])]
+        assert (health.elements, health.updated) == (slot.size, np.count_nonzero(updated))
+        assert health.swallowed == np.sum(updated & (before[name] == after[name]))
+        assert health.unseen == np.sum(updated & (copies[0] == copies[1]))
+    is_rounded = {name: health.cast == "bf16:rne" for name, health in found.items()}
+    assert is_rounded["classifier.weight"] and not is_rounded["classifier.bias"]
+
+
+def test_small_updates_are_swallowed_and_larger_ones_unseen(tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "bf16", tmp_path)
+    shares = []
+    for rate in (1e-9, 1e-5):
+        trainer = Trainer(graphs, threads=1, health_every=1)
+        trainer.step([batches[0]], rate)
+        shares.append(of_updates(trainer)["classifier.weight"].record())
+    assert shares[0]["swallowed_share"] > 0.9
+    assert shares[1]["swallowed_share"] < 0.1
+    assert shares[1]["unseen_share"] > 0.9
+
+
+def test_overflow_and_the_step_that_it_costs(tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "fp16", tmp_path)
+    trainer = Trainer(graphs, threads=1, loss_scale=LossScale(2.0**30), health_every=1)
+    assert trainer.step([batches[0]], 0.1).skipped
+    gradients = [health for health in of_nodes(trainer) if health.role == "gradients"]
+    assert sum(health.overflow for health in gradients) > 0
+    assert not of_updates(trainer)
+
+
+def test_records_are_json(tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "narrow", tmp_path)
+    trainer = Trainer(graphs, threads=1, health_every=2)
+    for index in range(3):
+        trainer.step([batches[index]], 0.05)
+    records = [json.loads(json.dumps(h.record(), allow_nan=False)) for h in trainer.health()]
+    assert {record["kind"] for record in records} == {"rounding", "update"}
+    assert {record["step"] for record in records} == {2}
+    curves = [curve for health in trainer.health() for curve in health.scalars()]
+    assert len(curves) == len({*curves}) > len(records)
+
+
+def test_without_a_recipe_updates_are_observed_alone(tmp_path: Path) -> None:
+    graphs, batches = under(CNN, "none", tmp_path)
+    trainer = Trainer(graphs, threads=1, health_every=1)
+    trainer.step([batches[0]], 0.05)
+    assert not of_nodes(trainer)
+    assert {*of_updates(trainer)} == {*graphs.trained}
+
+
+def test_portable_roundings_are_refused() -> None:
+    _, graphs, _ = load(CNN)
+    portable = graphs.under(load_recipe("bf16"), portable=True)
+    with pytest.raises(UnsupportedError, match="cannot be observed"):
+        Trainer(portable, health_every=1)
