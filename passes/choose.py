@@ -21,6 +21,7 @@ from onnxbf.graph import (
     phase_of,
 )
 from onnxbf.operators import OPERATORS, Kind, Operator, Role, find_operator
+from onnxbf.passes.written_norms import is_part
 from onnxbf.recipe import Recipe, Rule
 
 _FLOAT = ir.DataType.FLOAT
@@ -90,14 +91,21 @@ def decide(
     recipe: Recipe,
     selection: Selection,
     shapes: frozenset[ir.Value],
+    norms: frozenset[str] = frozenset(),
 ) -> Decision:
-    """The rule for ``node``; ``shapes`` are the values that shape computation gives."""
+    """The rule for ``node``.
+
+    Args:
+        shapes: the values that shape computation gives.
+        norms: the names of nodes that are parts of a normalization.
+    """
     operator = operator_of(node)
     if operator is None:
         return Decision(None, reason=_unknown(model, node))
     if operator.kind is Kind.MOVEMENT:
         return Decision(operator, reason="only moves or selects values")
-    kind = Kind.LOSS if is_loss(node) else operator.kind
+    kind = Kind.NORMALIZATION if is_part(node, norms) else operator.kind
+    kind = Kind.LOSS if is_loss(node) else kind
     refused = _not_float32(node, operator) or selection.refuses(node, kind)
     if refused:
         return Decision(operator, reason=refused)

@@ -11,6 +11,7 @@ from onnxbf.formats import Cast
 from onnxbf.graph import (
     GRADIENT_OF,
     REARRANGES,
+    SUM_OF,
     Names,
     Phase,
     is_loss,
@@ -31,6 +32,7 @@ from onnxbf.passes.choose import (
     shape_values,
 )
 from onnxbf.passes.quantizer import Quantizer, producer_of
+from onnxbf.passes.written_norms import is_part, norm_nodes
 from onnxbf.recipe import Recipe, Rule
 from onnxbf.report import Covered, Skipped
 
@@ -55,7 +57,9 @@ class InsertQuantize(GraphPass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         quantizer = Quantizer(model, Names(model), self.report, self.seed)
-        insertion = _Insertion(self, quantizer, shape_values(model), gradient_values(model))
+        insertion = _Insertion(
+            self, quantizer, shape_values(model), gradient_values(model), norm_nodes(model)
+        )
         for graph in top_graphs(model):
             insertion.graph(graph, ())
         insertion.read_as_forward(model.graph)
@@ -85,6 +89,7 @@ class _Insertion:
     quantizer: Quantizer
     shapes: frozenset[ir.Value]
     gradients: Gradients
+    norms: frozenset[str]
     rounded: dict[tuple[ir.Value, Cast], ir.Value] = field(default_factory=dict)
     kept: dict[tuple[str, ir.Value], ir.Value] = field(default_factory=dict)
     rearranged: list[tuple[ir.Node, ir.Node]] = field(default_factory=list)  # and its copy
@@ -100,7 +105,9 @@ class _Insertion:
     def node(self, node: ir.Node, path: tuple[ir.Node, ...]) -> None:
         recipe, report = self.options.recipe, self.options.report
         report.nodes += 1
-        decision = decide(self.quantizer.model, node, recipe, self.options.selection, self.shapes)
+        decision = decide(
+            self.quantizer.model, node, recipe, self.options.selection, self.shapes, self.norms
+        )
         if decision.rule is None or decision.operator is None:
             report.skipped.append(Skipped(node.name or "", node.op_type, decision.reason))
             return
@@ -114,13 +121,21 @@ class _Insertion:
         self, node: ir.Node, operator: Operator, rule: Rule, path: tuple[ir.Node, ...]
     ) -> None:
         for index, value in enumerate(node.inputs):
-            role = role_of(node, operator, index, self.gradients)
+            role = self.role(node, operator, index)
             cast = rule.cast(role) if role is not None else None
             if value is None or role is None or cast is None:
                 continue
             known = self.copy(value, cast, role, path)
             node.replace_input_with(index, known)
             self.kept[node.name or "", value] = known
+
+    def role(self, node: ir.Node, operator: Operator, index: int) -> Role | None:
+        role, value = role_of(node, operator, index, self.gradients), node.inputs[index]
+        if value is None or not (is_part(node, self.norms) or (node.name or "").startswith(SUM_OF)):
+            return role
+        if is_part(value.producer(), self.norms):
+            return None
+        return Role.BIAS if role is Role.WEIGHT else role
 
     def copy(self, value: ir.Value, cast: Cast, role: Role, path: tuple[ir.Node, ...]) -> ir.Value:
         """``value`` rounded, or the same rearrangement of the rounded tensor that it is one of.

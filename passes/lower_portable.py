@@ -16,6 +16,7 @@ from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Subnormals
 from onnxbf.graph import Names, all_graphs
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.representable import node_cast
+from onnxbf.passes.written_norms import is_part, norm_nodes
 
 _FIRST_OPSET = {"BFLOAT16": 13, "FLOAT8E4M3FN": 19, "FLOAT8E5M2": 19}
 
@@ -35,8 +36,10 @@ class LowerPortable(GraphPass):
             cast = node_cast(node)
             if cast is not None:
                 _check(node, cast, _opset(model))
+        norms = norm_nodes(model)
         for node in ours:
-            _lower(node, names)
+            begins = any(is_part(reader, norms) for reader, _ in node.outputs[0].uses())
+            _lower(node, names, shield=begins)
         for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
             imports.pop(DOMAIN, None)
         return ir.passes.PassResult(model, modified=bool(ours))
@@ -77,7 +80,12 @@ def _is_float8(fmt: NumberFormat) -> bool:
     return fmt.bits == 8
 
 
-def _lower(node: ir.Node, names: Names) -> None:
+def _lower(node: ir.Node, names: Names, *, shield: bool) -> None:
+    """Write a node as Casts.
+
+    ONNX Runtime fuses a normalization that was written out with a Cast before it, and then has no
+    kernel for the stored type. ``shield`` puts a node between that does nothing.
+    """
     cast, source, result = node_cast(node), node.inputs[0], node.outputs[0]
     assert source is not None and node.graph is not None
     new_nodes = []
@@ -88,6 +96,11 @@ def _lower(node: ir.Node, names: Names) -> None:
         new_nodes.append(stored)
         source = stored.outputs[0]
     back = _cast_node(source, ir.DataType.FLOAT, None)
+    if shield:
+        back.name = f"{node.name}_to_float"
+        back.outputs[0].name = names.fresh(f"{result.name}_unshielded")
+        new_nodes.append(back)
+        back = ir.node("Sum", [back.outputs[0]])
     back.name = node.name
     back.metadata_props.update(node.metadata_props)
     new_nodes.append(back)

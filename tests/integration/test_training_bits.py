@@ -59,7 +59,7 @@ def _assert_same(one: tuple[list[float], Arrays], other: tuple[list[float], Arra
         assert same_bits(array, other[1][name]), name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "torch_llama"])
 def test_cast_pairs_and_custom_operators_train_alike_on_one_thread_and_two(name: str) -> None:
     graphs, batches = _graphs(name)
     custom = graphs.under(load_recipe("bf16"))
@@ -103,6 +103,18 @@ def test_a_tensor_is_rounded_once_for_both_passes(name: str) -> None:
     under = graphs.under(load_recipe("bf16"))
     rounded = [change.tensor for change in under.report.changes]
     assert len(rounded) == len({*rounded})
+
+
+@pytest.mark.parametrize("name", ["torch_llama", "torch_gpt2", "torch_cnn_unoptimized"])
+def test_biases_and_norm_parameters_are_in_float32_and_so_are_their_gradients(name: str) -> None:
+    graphs, _ = _graphs(name)
+    report = graphs.under(load_recipe("bf16")).report
+    vectors = {key for key in graphs.trained if graphs.state[key].ndim == 1}
+    matrices = {*graphs.trained} - vectors
+    assert vectors
+    assert not vectors & {change.tensor for change in report.changes}
+    rounded = {change.tensor for change in report.changes if change.role == "weight_gradients"}
+    assert rounded == {f"{key}.gradient" for key in matrices}
 
 
 @pytest.mark.parametrize("portable", [False, True])
