@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxbf.arithmetic import Arithmetic
 from onnxbf.custom_ops.library import CastSpec, RandomKey, instruction_sets, load
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
@@ -159,6 +160,36 @@ class Kernels:
         load().onnxbf_random_words(self.handle, key, words.ctypes.data, begin, begin + count)
         return words
 
+    def matmul(
+        self,
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        arithmetic: Arithmetic,
+        *,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """The product of two matrices, computed as ``arithmetic`` says.
+
+        Args:
+            a: rows x inner. b: inner x columns.
+
+        Raises:
+            UnsupportedError: a profile that the kernels do not have.
+        """
+        text = str(arithmetic).encode()
+        problem: bytes | None = load().onnxbf_arithmetic_problem(text)
+        if problem is not None:
+            raise UnsupportedError(f"No kernel computes as {arithmetic}: {problem.decode()}")
+        a, b = (np.ascontiguousarray(matrix, np.float32) for matrix in (a, b))
+        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+            raise ValueError(f"matrices of shapes {a.shape} and {b.shape} cannot be multiplied")
+        product = np.empty((a.shape[0], b.shape[1]), np.float32)
+        load().onnxbf_matmul(
+            self.handle, text, a.ctypes.data, b.ctypes.data, product.ctypes.data,
+            *a.shape, b.shape[1], threads,
+        )  # fmt: skip
+        return product
+
 
 def kernels(instruction_set: str | None = None) -> Kernels:
     """The kernels of an instruction set; of the one in use where none is given.
@@ -193,3 +224,19 @@ def cpu_codes(
     mode = list(Rounding).index(rounding)
     converted = convert(source.ctypes.data, codes.ctypes.data, source.size, mode)
     return codes if converted else None
+
+
+def cpu_dots(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> NDArray[np.float32] | None:
+    """Dot products of bfloat16 codes by VDPBF16PS; None where the CPU lacks the instruction.
+
+    Args:
+        a, b: contiguous, of shape (dots, products): a multiple of 16, and an even number.
+    """
+    if a.shape != b.shape or a.ndim != 2 or a.shape[0] % 16 or a.shape[1] % 2:
+        raise ValueError(f"shapes {a.shape} and {b.shape} are not those of dot products")
+    dots = np.empty(a.shape[0], np.float32)
+    count, products = a.shape
+    computed = load().onnxbf_cpu_dot_bfloat16(
+        a.ctypes.data, b.ctypes.data, dots.ctypes.data, count, products // 2
+    )
+    return dots if computed else None

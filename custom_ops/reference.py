@@ -20,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
+from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import CAST_DEFAULTS, DOMAIN, Attribute, attributes_cast
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.errors import ModelError, UnsupportedError
@@ -168,6 +169,9 @@ REFERENCE_OPS: list[type[OpRun]] = [
     ObserveUpdate,
     Quantize,
     Dequantize,
+    MatMul,
+    FusedMatMul,
+    Gemm,
 ]
 
 

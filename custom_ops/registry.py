@@ -23,7 +23,7 @@ from onnxbf.formats import (
 DOMAIN = "ai.onnxbf"
 VERSION = 1
 
-Attribute = int | str
+Attribute = int | float | str
 
 CAST_DEFAULTS: Mapping[str, Attribute] = {
     "exponent_bits": 8,
@@ -36,6 +36,15 @@ CAST_DEFAULTS: Mapping[str, Attribute] = {
     "seed": 0,
     "node": 0,
 }
+# An arithmetic profile, as onnxbf.arithmetic reads it; and what else, as onnxbf.formats does, the
+# operands and the result are rounded to.
+COMPUTE_DEFAULTS: Mapping[str, Attribute] = {
+    "arithmetic": "",
+    "cast_a": "",
+    "cast_b": "",
+    "cast_y": "",
+}
+_TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,24 @@ OPS: dict[str, CustomOp] = {
             ("x",),
             {},
             "a stored bfloat16, float16 or float8 tensor to float32",
+        ),
+        CustomOp(
+            "MatMul",
+            ("a", "b"),
+            COMPUTE_DEFAULTS,
+            "ONNX's MatMul under an arithmetic profile",
+        ),
+        CustomOp(
+            "FusedMatMul",
+            ("a", "b"),
+            {**COMPUTE_DEFAULTS, **_TRANSPOSED},
+            "ONNX Runtime's FusedMatMul under an arithmetic profile",
+        ),
+        CustomOp(
+            "Gemm",
+            ("a", "b", "c?"),
+            {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
+            "ONNX's Gemm under an arithmetic profile",
         ),
     )
 }

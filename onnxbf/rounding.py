@@ -28,21 +28,31 @@ def round_value(value: float, cast: Cast, random: int = 0) -> float:
         value: a number that float32 holds.
         random: 32 random bits, of which stochastic rounding uses the upper ``cast.random_bits``.
     """
-    fmt = cast.format
     if math.isnan(value) or value == 0:
         return value
     if math.isinf(value):
         return math.copysign(_beyond(cast), value)
-    magnitude = Fraction(abs(value))
+    return round_fraction(Fraction(value), cast, random)
+
+
+def round_fraction(value: Fraction, cast: Cast, random: int = 0) -> float:
+    """Round any number but zero, whether float32 holds it or not; otherwise as ``round_value``."""
+    fmt, sign, magnitude = cast.format, math.copysign(1.0, value.numerator), abs(value)
     if cast.subnormals is Subnormals.FLUSH and magnitude < Fraction(fmt.smallest_normal):
-        return math.copysign(0.0, value)
-    exponent = max(math.frexp(value)[1] - 1, fmt.min_exponent)
+        return math.copysign(0.0, sign)
+    exponent = max(_exponent(magnitude), fmt.min_exponent)
     ulp = Fraction(2) ** (exponent - fmt.mantissa_bits)
     below, rest = divmod(magnitude, ulp)
     result = (below + _away(cast, value > 0, below, rest / ulp, random)) * ulp
     if result > Fraction(fmt.max):
-        return math.copysign(_overflow(cast, value > 0), value)
-    return math.copysign(float(result), value)
+        return math.copysign(_overflow(cast, value > 0), sign)
+    return math.copysign(float(result), sign)
+
+
+def _exponent(magnitude: Fraction) -> int:
+    """The largest n for which ``2**n <= magnitude``."""
+    guess = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    return guess if magnitude >= Fraction(2) ** guess else guess - 1
 
 
 def _away(cast: Cast, positive: bool, below: int, fraction: Fraction, random: int) -> bool:

@@ -1,5 +1,9 @@
 #include "c_api.h"
 
+#include <stdexcept>
+#include <string>
+
+#include "gemm.h"
 #include "parallel.h"
 
 using onnxbf::CastSpec;
@@ -97,6 +101,33 @@ void onnxbf_observe_update(const Kernels* kernels, const CastSpec* spec, const f
                            to, tiles.data() + from / onnxbf::kTile);
   });
   onnxbf::add_up(tiles.data(), count, fields);
+}
+
+const char* onnxbf_arithmetic_problem(const char* arithmetic) {
+  static thread_local std::string problem;
+  try {
+    onnxbf::parse_arithmetic(arithmetic);
+    return nullptr;
+  } catch (const std::invalid_argument& error) {
+    problem = error.what();
+    return problem.c_str();
+  }
+}
+
+void onnxbf_matmul(const Kernels* kernels, const char* arithmetic, const float* a, const float* b,
+                   float* out, int64_t rows, int64_t inner, int64_t columns, int32_t threads) {
+  onnxbf::Product product{};
+  product.rows = rows;
+  product.inner = inner;
+  product.columns = columns;
+  product.a = {{a}, {0}, inner, 1, std::nullopt};
+  product.b = {{b}, {0}, 1, columns, std::nullopt};
+  product.alpha = product.beta = 1;
+  product.out = out;
+  onnxbf::multiply(*kernels, onnxbf::parse_arithmetic(arithmetic), product,
+                   [threads](int64_t count, const std::function<void(int64_t)>& body) {
+                     onnxbf::parallel_tasks(count, threads, body);
+                   });
 }
 
 void onnxbf_random_words(const Kernels* kernels, const RandomKey* key, uint32_t* words,

@@ -8,7 +8,7 @@
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Grows by one whenever a declaration below changes: tells an old library from a new one.
-constexpr int32_t kInterface = 2;
+constexpr int32_t kInterface = 3;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -51,10 +51,25 @@ ONNXBF_EXPORT void onnxbf_observe_update(const onnxbf::Kernels* kernels,
                                          const float* before, const float* after, int64_t count,
                                          int32_t threads, double* fields);
 
+// Why `arithmetic` names no profile; nullptr where it does. Valid until the thread asks again.
+ONNXBF_EXPORT const char* onnxbf_arithmetic_problem(const char* arithmetic);
+
+// The product of a (rows x inner) and b (inner x columns), row by row, under a profile without a
+// problem.
+ONNXBF_EXPORT void onnxbf_matmul(const onnxbf::Kernels* kernels, const char* arithmetic,
+                                 const float* a, const float* b, float* out, int64_t rows,
+                                 int64_t inner, int64_t columns, int32_t threads);
+
 // The random words of the elements [begin, end).
 ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,
                                        const onnxbf::RandomKey* key, uint32_t* words,
                                        int64_t begin, int64_t end);
+
+// `count` dot products of `pairs` pairs of bfloat16 codes by VDPBF16PS, from +0 on: the judge of
+// avx512_bf16. `a` and `b` hold 2 * pairs codes for each. Returns 0, doing nothing, where the CPU
+// lacks the instruction. `count`: a multiple of 16.
+ONNXBF_EXPORT int32_t onnxbf_cpu_dot_bfloat16(const uint16_t* a, const uint16_t* b, float* out,
+                                              int64_t count, int64_t pairs);
 
 // The CPU's own conversions, as judges of the kernels: to bfloat16 (rounding is rne alone) and to
 // float16 (rne, rtz, rup, rdn). `count`: a multiple of 16. They return 0, doing nothing, where the

@@ -30,7 +30,8 @@ struct InstructionSet {
 const InstructionSet kInstructionSets[] = {
     {&scalar::kernels, [] { return true; }},
 #if defined(ONNXBF_X86_KERNELS)
-    {&avx2::kernels, [] { return __builtin_cpu_supports("avx2") != 0; }},
+    {&avx2::kernels,
+     [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
     {&avx512::kernels,
      [] {
        return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&

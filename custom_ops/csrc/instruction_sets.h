@@ -27,6 +27,24 @@ using MeasureUpdate = void (*)(const float* update, const float* before, const f
                                const float* copy_before, const float* copy_after, int64_t count,
                                UpdateTile* tile);
 
+// Adds `count` products to each of a tile of sums. `a` holds `count` columns of rows numbers, `b`
+// `count` rows of columns numbers, `sums` rows x columns; rows and columns are those of Kernels.
+// `plan`: of the accumulator. `flush`: see Arithmetic.
+using TileFunction = void (*)(const Plan& plan, bool flush, int64_t count, const float* a,
+                              const float* b, float* sums);
+// Adds a tile of terms to a tile of sums, rounding each sum.
+using AddFunction = void (*)(const Plan& plan, bool flush, const float* terms, float* sums);
+
+struct TileKernels {
+  int64_t rows, columns;
+  TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
+  AddFunction add_float32;
+  TileFunction bfloat16;
+  TileFunction rounded[kRoundKernels];
+  AddFunction add_rounded[kRoundKernels];
+  TileFunction pair, fused_pair, pairwise, kahan;
+};
+
 struct Kernels {
   const char* name;
   RoundFunction round[kRoundKernels];
@@ -38,6 +56,7 @@ struct Kernels {
   RandomFunction random_words;
   MeasureRounding measure_rounding;
   MeasureUpdate measure_update;
+  TileKernels tiles;
 };
 
 // Which kernel rounds as `spec` says.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "codes-inl.h"
+#include "gemm-inl.h"
 #include "instruction_sets.h"
 #include "measure-inl.h"
 #include "philox-inl.h"
@@ -88,6 +89,27 @@ const Kernels kernels = {
     random_words,
     measure_rounding,
     measure_update,
+    {
+        kRows,
+        kVectors * kLanes,
+        tile_float32,
+        add_tile<Float32>,
+        tile_bfloat16,
+        {
+#define ONNXBF_ROUND(name, rounder) tile_rounded<rounder>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+        },
+        {
+#define ONNXBF_ROUND(name, rounder) add_tile<Rounded<rounder>>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+        },
+        tile_pair,
+        tile_fused_pair,
+        tile_pairwise,
+        tile_kahan,
+    },
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

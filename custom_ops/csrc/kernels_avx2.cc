@@ -44,6 +44,26 @@ inline void store_past_cache(void* to, Word words) {
 
 inline void finish_stores() { _mm_sfence(); }
 
+using Float = float __attribute__((vector_size(32)));
+constexpr int64_t kRows = 6;
+constexpr int64_t kVectors = 2;
+
+inline Float multiply_add(Float a, Float b, Float c, bool) {
+  return (Float)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+
+inline bool any_differs(Word a, Word b) {
+  const __m256i different = _mm256_xor_si256((__m256i)a, (__m256i)b);
+  return _mm256_testz_si256(different, different) == 0;
+}
+
+// Whether the lower 16 bits of some lane are zero.
+inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+  Word least = words[0] & 0xFFFF;
+  for (Word word : words) least = smaller_of(least, word & 0xFFFF);
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)least, _mm256_setzero_si256())) != 0;
+}
+
 }  // namespace
 }  // namespace onnxbf::avx2
 

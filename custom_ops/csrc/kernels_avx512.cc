@@ -46,6 +46,27 @@ inline void store_past_cache(void* to, Word words) {
 
 inline void finish_stores() { _mm_sfence(); }
 
+using Float = float __attribute__((vector_size(64)));
+constexpr int64_t kRows = 12;
+constexpr int64_t kVectors = 2;
+
+inline Float multiply_add(Float a, Float b, Float c, bool) {
+  return (Float)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+inline bool any_differs(Word a, Word b) {
+  return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b) != 0;
+}
+
+// Whether the lower 16 bits of some lane are zero.
+inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+  __mmask16 set = 0xFFFF;
+  for (Word word : words) {
+    set = _mm512_mask_test_epi32_mask(set, (__m512i)word, _mm512_set1_epi32(0xFFFF));
+  }
+  return set != 0xFFFF;
+}
+
 }  // namespace
 }  // namespace onnxbf::avx512
 

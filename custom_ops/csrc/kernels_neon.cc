@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "exact.h"
+
 #define ONNXBF_INSTRUCTION_SET neon
 
 namespace onnxbf::neon {
@@ -32,6 +34,31 @@ inline Doubles widen_high(Word words) { return (Doubles)vcvt_high_f64_f32((float
 inline void store_past_cache(void* to, Word words) { __builtin_memcpy(to, &words, sizeof words); }
 
 inline void finish_stores() {}
+
+using Float = float __attribute__((vector_size(16)));
+constexpr int64_t kRows = 6;
+constexpr int64_t kVectors = 4;
+
+// Flushing here cannot be left to the CPU: Arm judges what is tiny before rounding.
+inline Float multiply_add(Float a, Float b, Float c, bool flush) {
+  Float sum = (Float)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+  if (!flush) return sum;
+  const uint32x4_t small = vcaleq_f32((float32x4_t)sum, vdupq_n_f32(0x1p-126f));
+  if (vmaxvq_u32(small) == 0) return sum;
+  for (int i = 0; i < 4; ++i) sum[i] = multiply_add_to_nearest(a[i], b[i], c[i], true);
+  return sum;
+}
+
+inline bool any_differs(Word a, Word b) {
+  return vmaxvq_u32(veorq_u32((uint32x4_t)a, (uint32x4_t)b)) != 0;
+}
+
+// Whether the lower 16 bits of some lane are zero.
+inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+  Word least = words[0] & 0xFFFF;
+  for (Word word : words) least = smaller_of(least, word & 0xFFFF);
+  return vminvq_u32((uint32x4_t)least) == 0;
+}
 
 }  // namespace
 }  // namespace onnxbf::neon

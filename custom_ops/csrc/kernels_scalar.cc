@@ -1,6 +1,8 @@
 // One number at a time: what every CPU can do, and the one to read.
 #include <cstdint>
 
+#include "exact.h"
+
 #define ONNXBF_INSTRUCTION_SET scalar
 #define ONNXBF_ONE_LANE
 
@@ -33,6 +35,24 @@ inline Doubles widen_high(Word) { return 0; }  // not called: one lane has no ha
 inline void store_past_cache(void* to, Word word) { __builtin_memcpy(to, &word, sizeof word); }
 
 inline void finish_stores() {}
+
+using Float = float;
+constexpr int64_t kRows = 4;
+constexpr int64_t kVectors = 4;
+
+inline Float multiply_add(Float a, Float b, Float c, bool flush) {
+  return multiply_add_to_nearest(a, b, c, flush);
+}
+
+inline bool any_differs(Word a, Word b) { return a != b; }
+
+// Whether the lower 16 bits of some word are zero.
+inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+  for (Word word : words) {
+    if ((word & 0xFFFF) == 0) return true;
+  }
+  return false;
+}
 
 }  // namespace
 }  // namespace onnxbf::scalar

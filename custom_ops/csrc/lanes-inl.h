@@ -11,7 +11,13 @@
 //   widen_low, widen_high(Word)  the halves of a word of float, as Doubles (one lane: low alone),
 //   store_past_cache(to, Word)   a store that does not fill the cache, `to` aligned to 16 bytes,
 //   finish_stores()              makes such stores visible before all that follow,
-//   kChains                      how many Philox chains it mixes best at a time.
+//   kChains                      how many Philox chains it mixes best at a time,
+//   Float                        lanes of float, as many bytes as a word, or float itself,
+//   multiply_add(a, b, c, flush) a * b + c, rounded once; `flush`: see Arithmetic. On x86 the CPU
+//                                is told to flush (gemm.cc), so that the argument is not needed,
+//   any_differs(Word, Word)      whether some lane does,
+//   some_lower_half_is_zero      of kVectors words,
+//   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.
 // Everything else is written once, for all of them: the operators and ?: of vectors and of plain
 // integers read the same.
 #pragma once

@@ -67,10 +67,12 @@ struct Api {
   Status* (*GetSymbolicDimensions)(const TypeAndShape*, const char**, size_t rank);
   Status* (*GetTensorShapeElementCount)(const TypeAndShape*, size_t*);
   Status* (*GetTensorTypeAndShape)(const Value*, TypeAndShape**);
-  Unused<20> unused_66;
+  Unused<19> unused_66;
+  Status* (*KernelInfoGetAttribute_float)(const KernelInfo*, const char* name, float*);
   Status* (*KernelInfoGetAttribute_int64)(const KernelInfo*, const char* name, int64_t*);
   Status* (*KernelInfoGetAttribute_string)(const KernelInfo*, const char* name, char*, size_t*);
-  Unused<2> unused_88;
+  Status* (*KernelContext_GetInputCount)(const KernelContext*, size_t*);
+  Unused<1> unused_89;
   Status* (*KernelContext_GetInput)(const KernelContext*, size_t index, const Value**);
   Status* (*KernelContext_GetOutput)(KernelContext*, size_t index, const int64_t* dimensions,
                                      size_t rank, Value**);
@@ -104,6 +106,7 @@ static_assert(position(offsetof(Api, GetErrorMessage)) == 2);
 static_assert(position(offsetof(Api, AddCustomOpDomain)) == 28);
 static_assert(position(offsetof(Api, GetTensorMutableData)) == 51);
 static_assert(position(offsetof(Api, GetTensorTypeAndShape)) == 65);
+static_assert(position(offsetof(Api, KernelInfoGetAttribute_float)) == 85);
 static_assert(position(offsetof(Api, KernelInfoGetAttribute_string)) == 87);
 static_assert(position(offsetof(Api, KernelContext_GetOutput)) == 91);
 static_assert(position(offsetof(Api, ReleaseStatus)) == 93);

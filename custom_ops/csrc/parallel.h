@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <system_error>
 #include <thread>
@@ -31,6 +32,25 @@ void parallel(int64_t begin, int64_t end, int32_t threads, const Body& body) {
     first = next;
   }
   body(first, end);
+  for (std::thread& other : others) other.join();
+}
+
+// Calls body(i) for each i of [0, count), which are of some length, on up to `threads` threads.
+template <class Body>
+void parallel_tasks(int64_t count, int32_t threads, const Body& body) {
+  std::atomic<int64_t> next{0};
+  const auto work = [&] {
+    for (int64_t i = next++; i < count; i = next++) body(i);
+  };
+  std::vector<std::thread> others;
+  for (int64_t i = 1; i < std::min<int64_t>(count, threads); ++i) {
+    try {
+      others.emplace_back(work);
+    } catch (const std::system_error&) {  // no more threads to be had
+      break;
+    }
+  }
+  work();
   for (std::thread& other : others) other.join();
 }
 

@@ -23,6 +23,9 @@ Domain make_domain(const ort::Api& api) {
   add(quantize_dequantize_observed_operator(api));
   add(observe_update_operator(api));
   add(quantize_operator(api));
+  add(matmul_operator(api));
+  add(fused_matmul_operator(api));
+  add(gemm_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   return domain;
 }

@@ -82,6 +82,13 @@ bool KernelAttributes::is_present(const char* name) const {
   return succeeded(api_, api_.KernelInfoGetAttributeArray_int64(info_, name, nullptr, &size));
 }
 
+float KernelAttributes::number(const char* name, float fallback) const {
+  float value = fallback;
+  if (succeeded(api_, api_.KernelInfoGetAttribute_float(info_, name, &value))) return value;
+  if (is_present(name)) throw wrong_type(name, "a number with a decimal point");
+  return fallback;
+}
+
 std::optional<int64_t> KernelAttributes::find_integer(const char* name) const {
   int64_t value = 0;
   if (succeeded(api_, api_.KernelInfoGetAttribute_int64(info_, name, &value))) return value;
@@ -177,6 +184,12 @@ Tensor Context::describe(const Value* value) const {
   void* data = nullptr;  // read through, never written to: the ABI knows no const data
   check(api_, api_.GetTensorMutableData(const_cast<Value*>(value), &data));
   return {data, dimensions(api_, created), static_cast<int64_t>(count)};
+}
+
+bool Context::has_input(size_t index) const {
+  size_t count = 0;
+  check(api_, api_.KernelContext_GetInputCount(context_, &count));
+  return index < count && find_input(index) != nullptr;
 }
 
 Tensor Context::input(size_t index) const { return describe(find_input(index)); }

@@ -45,6 +45,9 @@ class KernelAttributes final : public Attributes {
  public:
   KernelAttributes(const Api& api, const KernelInfo* info) : api_(api), info_(info) {}
   std::string node_name() const;
+  float number(const char* name, float fallback) const;
+  // The empty text where it is absent.
+  std::string text(const char* name) const { return find_text(name).value_or(""); }
 
  private:
   std::optional<int64_t> find_integer(const char* name) const override;
@@ -88,6 +91,7 @@ class Context {
   Context(const Api& api, KernelContext* context) : api_(api), context_(context) {}
 
   Tensor input(size_t index) const;
+  bool has_input(size_t index) const;
   // The number that an optional int64 input holds, 0 where it is absent.
   int64_t number(size_t index, const char* name) const;
   // The memory of an output, which may be that of an input (see custom_op.h, kInPlace).
@@ -96,6 +100,9 @@ class Context {
   // Calls body(begin, end) for slices of [0, count) on ONNX Runtime's threads. It must not throw.
   template <class Body>
   void parallel(int64_t count, const Body& body) const;
+  // The same for tasks that are each worth a thread: calls body(i) for each i of [0, count).
+  template <class Body>
+  void parallel_tasks(int64_t count, const Body& body) const;
 
  private:
   const Value* find_input(size_t index) const;
@@ -125,6 +132,16 @@ void Context::parallel(int64_t count, const Body& body) const {
   };
   const int64_t slices = (count + kSlice - 1) / kSlice;
   check(api_, api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(slices), 0, &work));
+}
+
+template <class Body>
+void Context::parallel_tasks(int64_t count, const Body& body) const {
+  const auto run = [](void* data, size_t index) {
+    (*static_cast<const Body*>(data))(static_cast<int64_t>(index));
+  };
+  if (count == 0) return;
+  check(api_, api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0,
+                                             const_cast<Body*>(&body)));
 }
 
 }  // namespace onnxbf::ort

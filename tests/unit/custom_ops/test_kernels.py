@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import platform
-import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -157,31 +153,6 @@ def test_random_words(used: Kernels, begin: int) -> None:
 def test_conversions_of_the_cpu_take_whole_vectors() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         cpu_codes(np.ones(17, np.float32), BFLOAT16, Rounding.NEAREST_EVEN)
-
-
-MXCSR = 28  # where glibc's fenv_t on x86-64 has the control register of SSE
-CONTROL = {  # bits of it (Intel SDM, volume 1, 10.2.3)
-    "flush and denormals are zero": 0x8040,
-    "towards minus infinity": 0x2000,
-    "towards plus infinity": 0x4000,
-    "towards zero": 0x6000,
-}
-
-
-@pytest.fixture(params=CONTROL.values(), ids=CONTROL)
-def control_register(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Computing with another rounding mode, or flushing subnormal numbers, on one thread."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        pytest.skip("knows the floating-point environment of Linux on x86-64 alone")
-    libm = ctypes.CDLL("libm.so.6")
-    before, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
-    libm.fegetenv(before)
-    libm.fegetenv(changed)
-    register = int.from_bytes(changed.raw[MXCSR:32], "little") | request.param
-    changed[MXCSR:32] = register.to_bytes(4, "little")
-    libm.fesetenv(changed)
-    yield
-    libm.fesetenv(before)
 
 
 NAMES = ["bf16", "e5m7", "e4m3fn"]

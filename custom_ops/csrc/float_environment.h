@@ -1,0 +1,51 @@
+// The CPU's floating-point control register, set for as long as an object lives: what a caller left
+// there (another rounding, flushing of subnormals) changes no result.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace onnxbf {
+
+class FloatEnvironment {
+ public:
+  // Rounds to nearest even. `flush` (x86): subnormals are zero, read or written; elsewhere kernels
+  // flush by themselves.
+  explicit FloatEnvironment(bool flush) : before_(get()) {
+#if defined(__x86_64__)
+    set(flush ? 0x9FC0 : 0x1F80);  // MXCSR: all exceptions masked; flush to zero, denormals are zero
+#else
+    (void)flush;
+    set(0);  // FPCR
+#endif
+  }
+  ~FloatEnvironment() { set(before_); }
+  FloatEnvironment(const FloatEnvironment&) = delete;
+  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  using Register = uint32_t;
+  static Register get() { return _mm_getcsr(); }
+  static void set(Register value) { _mm_setcsr(value); }
+#elif defined(__aarch64__)
+  using Register = uint64_t;
+  static Register get() {
+    Register value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+  }
+  static void set(Register value) { __asm__ volatile("msr fpcr, %0" ::"r"(value) : "memory"); }
+#else
+  using Register = uint32_t;
+  static Register get() { return 0; }
+  static void set(Register) {}
+#endif
+
+  Register before_;
+};
+
+}  // namespace onnxbf

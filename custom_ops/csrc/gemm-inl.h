@@ -1,0 +1,254 @@
+// Tiles of dot products: each sum has a lane of its own, and takes its products in order.
+//
+// Which order that is, in which chunks, and what happens to the sums, gemm.cc decides. Where an
+// accumulator rounds, the float32 multiply-add is rounded to it, which is right unless its own
+// rounding hid on which side of a boundary the exact sum lies. Such lanes are rare: they are found
+// afterwards and computed anew from the exact sum (exact.h).
+#pragma once
+
+#include "exact.h"
+#include "rounding-inl.h"
+
+namespace onnxbf::ONNXBF_INSTRUCTION_SET {
+namespace {
+
+constexpr int64_t kColumns = kVectors * kLanes;
+
+#if defined(ONNXBF_ONE_LANE)
+inline Float spread(float number) { return number; }
+inline Float float_of(Word bits) { return load<Float>(&bits); }
+inline float lane(Float lanes, int64_t) { return lanes; }
+#else
+inline Float spread(float number) { return number - Float{}; }  // - keeps the sign of -0
+inline Float float_of(Word bits) { return (Float)bits; }
+inline float lane(Float lanes, int64_t i) { return lanes[i]; }
+#endif
+
+// The lanes of compute(i).
+template <class Compute>
+inline Float each_lane(const Compute& compute) {
+  float numbers[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) numbers[i] = compute(i);
+  return load<Float>(numbers);
+}
+
+[[gnu::noinline]] Float multiply_add_to_odd(Float a, Float b, Float c) {
+  return each_lane(
+      [&](int64_t i) { return onnxbf::multiply_add_to_odd(lane(a, i), lane(b, i), lane(c, i)); });
+}
+
+struct Float32 {
+  explicit Float32(const Plan&) {}
+  Float operator()(Float a, Float b, Float c, bool flush) const {
+    return multiply_add(a, b, c, flush);
+  }
+};
+
+// A multiply-add in a format: the sum is rounded once.
+template <class Rounder>
+struct Rounded {
+  explicit Rounded(const Plan& plan) : rounder(plan) {}
+
+  Float operator()(Float a, Float b, Float c, bool) const {
+    const Word sum = bits_of(multiply_add(a, b, c, false));
+    const Word sign = sum & kSign;
+    const Word magnitude = sum ^ sign;
+    const Word below = greater(magnitude, Word{}) ? magnitude - 1 : magnitude;
+    const Word above = greater(all(kInfinity), magnitude) ? magnitude + 1 : magnitude;
+    const Word low = rounder(below | sign, Word{});
+    const Word high = rounder(above | sign, Word{});
+    if (__builtin_expect(!any_differs(low, high), 1)) return float_of(low);
+    return float_of(rounder(bits_of(multiply_add_to_odd(a, b, c)), Word{}));
+  }
+
+  Rounder rounder;
+};
+
+template <class Step>
+inline void tile_in_memory(const Step& step, bool flush, int64_t count, const float* a,
+                           const float* b, float* sums) {
+  for (int64_t k = 0; k < count; ++k, a += kRows, b += kColumns) {
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t column = 0; column < kColumns; column += kLanes) {
+        float* sum = sums + row * kColumns + column;
+        store(sum, step(spread(a[row]), load<Float>(b + column), load<Float>(sum), flush));
+      }
+    }
+  }
+}
+
+template <class Rounder>
+void tile_rounded(const Plan& plan, bool flush, int64_t count, const float* a, const float* b,
+                  float* sums) {
+  tile_in_memory(Rounded<Rounder>(plan), flush, count, a, b, sums);
+}
+
+// The sums stay in registers.
+template <class Step>
+inline void tile_in_registers(const Step& step, int64_t count, const float* a, const float* b,
+                              float* sums) {
+  Float tile[kRows][kVectors];
+  ONNXBF_UNROLL
+  for (int64_t row = 0; row < kRows; ++row) {
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) {
+      tile[row][v] = load<Float>(sums + row * kColumns + v * kLanes);
+    }
+  }
+  for (int64_t k = 0; k < count; ++k, a += kRows, b += kColumns) {
+    Float right[kVectors];
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
+    ONNXBF_UNROLL
+    for (int64_t row = 0; row < kRows; ++row) step(spread(a[row]), right, tile[row]);
+  }
+  ONNXBF_UNROLL
+  for (int64_t row = 0; row < kRows; ++row) {
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) {
+      store(sums + row * kColumns + v * kLanes, tile[row][v]);
+    }
+  }
+}
+
+void tile_float32(const Plan&, bool flush, int64_t count, const float* a, const float* b,
+                  float* sums) {
+  const auto step = [flush](Float left, const Float* right, Float* row) {
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) row[v] = multiply_add(left, right[v], row[v], flush);
+  };
+  tile_in_registers(step, count, a, b, sums);
+}
+
+// bfloat16:rne, of which the sums that need a second look are known by their lower half. All others
+// round as if halves went up.
+void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  const auto step = [](Float left, const Float* right, Float* row) {
+    Word raised[kVectors];
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) {
+      raised[v] = bits_of(multiply_add(left, right[v], row[v], false)) + 0x8000;
+    }
+    if (__builtin_expect(some_lower_half_is_zero(raised), 0)) {
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) {
+        const Word odd = bits_of(multiply_add_to_odd(left, right[v], row[v]));
+        const Word if_zero = (odd & 0x1FFFF) ^ 0x8000;  // halfway, and even below
+        raised[v] = odd + (greater(all(1), if_zero) ? all(0x7FFF) : all(0x8000));
+      }
+    }
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) row[v] = float_of(raised[v] & 0xFFFF0000);
+  };
+  tile_in_registers(step, count, a, b, sums);
+}
+
+template <class Step>
+void add_tile(const Plan& plan, bool flush, const float* terms, float* sums) {
+  const Step step(plan);
+  for (int64_t i = 0; i < kRows * kColumns; i += kLanes) {
+    const Float term = load<Float>(terms + i);
+    store(sums + i, step(spread(1), term, load<Float>(sums + i), flush));
+  }
+}
+
+// Calls body(row, column, sum) for each vector of sums.
+template <class Body>
+inline void for_sums(float* sums, const Body& body) {
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t column = 0; column < kColumns; column += kLanes) {
+      float* sum = sums + row * kColumns + column;
+      store(sum, body(row, column, load<Float>(sum)));
+    }
+  }
+}
+
+// a + b to odd, as onnxbf::add_to_odd.
+inline Float add_to_odd(Float a, Float b) {
+  const Float sum = a + b;
+  const Float part = sum - a;
+  const Word error = bits_of((a - (sum - part)) + (b - part));
+  const Word bits = bits_of(sum), sign = bits & kSign, magnitude = bits ^ sign;
+  if (__builtin_expect(any_differs(smaller_of(magnitude, all(kInfinity - 1)), magnitude), 0)) {
+    return each_lane([&](int64_t i) { return onnxbf::add_to_odd(lane(a, i), lane(b, i)); });
+  }
+  const Word moves = greater(error & ~kSign, Word{}) ? ~magnitude & 1 : Word{};
+  const Word smaller = (error ^ bits) >> 31;  // 1: the magnitude of the exact sum is
+  const Word odd = magnitude + moves - ((moves & smaller) << 1);
+  return float_of((greater(all(kImplicitBit), odd) ? Word{} : odd) | sign);
+}
+
+inline Float flush_product(Float product) {
+  const Word bits = bits_of(product), sign = bits & kSign;
+  return float_of((greater(all(kImplicitBit), bits ^ sign) ? Word{} : bits ^ sign) | sign);
+}
+
+// Products of bfloat16 numbers are exact in float32 unless they are flushed or infinite.
+void tile_pair(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  for (int64_t k = 0; k < count; k += 2, a += 2 * kRows, b += 2 * kColumns) {
+    for_sums(sums, [&](int64_t row, int64_t column, Float sum) {
+      const Float first = spread(a[row]) * load<Float>(b + column);
+      const Float second = spread(a[kRows + row]) * load<Float>(b + kColumns + column);
+      return add_to_odd(sum, add_to_odd(flush_product(first), flush_product(second)));
+    });
+  }
+}
+
+// Where both products are exact in float32, a multiply-add rounds their sum once.
+void tile_fused_pair(const Plan&, bool, int64_t count, const float* a, const float* b,
+                     float* sums) {
+  const Word exact_from = all(0x08000000), exact_to = all(kInfinity - 1);
+  for (int64_t k = 0; k < count; k += 2, a += 2 * kRows, b += 2 * kColumns) {
+    for_sums(sums, [&](int64_t row, int64_t column, Float sum) {
+      const Float a0 = spread(a[row]), b0 = load<Float>(b + column);
+      const Float a1 = spread(a[kRows + row]), b1 = load<Float>(b + kColumns + column);
+      const Float product = a0 * b0;
+      const Word factor = smaller_of(bits_of(a0) & ~kSign, bits_of(b0) & ~kSign);
+      const Word size = greater(all(1), factor) ? exact_from : bits_of(product) & ~kSign;
+      if (any_differs(larger_of(smaller_of(size, exact_to), exact_from), size)) {
+        return sum + each_lane([&](int64_t i) {
+                 return two_products_to_nearest(lane(a0, i), lane(b0, i), lane(a1, i), lane(b1, i));
+               });
+      }
+      return sum + multiply_add(a1, b1, product, false);
+    });
+  }
+}
+
+// Sums of 1, 2, 4 ... products wait for their like, as the digits of `k` say.
+void tile_pairwise(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  constexpr int kLevels = 48;
+  for_sums(sums, [&](int64_t row, int64_t column, Float) {
+    Float waiting[kLevels] = {};
+    for (int64_t k = 0; k < count; ++k) {
+      Float sum = spread(a[k * kRows + row]) * load<Float>(b + k * kColumns + column);
+      int level = 0;
+      for (; (k >> level & 1) != 0; ++level) sum = waiting[level] + sum;
+      waiting[level] = sum;
+    }
+    int level = 0;
+    while ((count >> level & 1) == 0) ++level;
+    Float sum = waiting[level];
+    for (++level; count >> level != 0; ++level) {
+      if ((count >> level & 1) != 0) sum = waiting[level] + sum;
+    }
+    return sum;
+  });
+}
+
+void tile_kahan(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  for_sums(sums, [&](int64_t row, int64_t column, Float sum) {
+    Float lost{};
+    for (int64_t k = 0; k < count; ++k) {
+      const Float product = spread(a[k * kRows + row]) * load<Float>(b + k * kColumns + column);
+      const Float wanted = product - lost;
+      const Float larger = sum + wanted;
+      lost = (larger - sum) - wanted;
+      sum = larger;
+    }
+    return sum;
+  });
+}
+
+}  // namespace
+}  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

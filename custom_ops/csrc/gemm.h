@@ -1,0 +1,43 @@
+// Matrix products under an arithmetic profile (arithmetic.h).
+//
+// onnxbf/dot.py is their specification: each element of the result is the dot product of a row and a
+// column, the same bits on every instruction set and for any number of threads.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "arithmetic.h"
+#include "instruction_sets.h"
+
+namespace onnxbf {
+
+// Calls body(i) for each i of [0, count), on as many threads as the caller has.
+using ParallelFor = std::function<void(int64_t count, const std::function<void(int64_t)>& body)>;
+
+// One factor of a batch of products. Strides count numbers.
+struct Factor {
+  std::vector<const float*> matrices;  // the distinct ones
+  std::vector<int64_t> used;           // which of them each product of the batch takes
+  int64_t outer_stride;                // from row to row of `a`, from column to column of `b`
+  int64_t inner_stride;                // along the sums
+  std::optional<CastSpec> cast;        // rounds it beforehand
+};
+
+struct Product {
+  int64_t rows, columns, inner;
+  Factor a, b;
+  float* out;  // rows x columns each, one product after the other
+
+  // out = result(alpha * (a x b) + beta * c), in float32; without c and with alpha 1 nothing is
+  // multiplied or added.
+  float alpha = 1, beta = 1;
+  const float* c = nullptr;
+  int64_t c_row_stride = 0, c_column_stride = 0;
+  std::optional<CastSpec> result;
+};
+
+void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,
+              const ParallelFor& parallel);
+
+}  // namespace onnxbf

@@ -1,0 +1,51 @@
+#include "ops/compute_attributes.h"
+
+#include <stdexcept>
+
+namespace onnxbf {
+namespace {
+
+Arithmetic read_arithmetic(const ort::KernelAttributes& node) {
+  const std::string text = node.text("arithmetic");
+  try {
+    return parse_arithmetic(text);
+  } catch (const std::invalid_argument& error) {
+    throw ort::Error("attribute 'arithmetic' is '" + text + "': " + error.what());
+  }
+}
+
+std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char* name) {
+  const std::string text = node.text(name);
+  if (text.empty()) return std::nullopt;
+  try {
+    return parse_cast(text);
+  } catch (const std::invalid_argument& error) {
+    throw ort::Error("attribute '" + std::string(name) + "' is '" + text + "': " + error.what());
+  }
+}
+
+}  // namespace
+
+ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
+    : arithmetic(read_arithmetic(node)),
+      cast_a(read_cast(node, "cast_a")),
+      cast_b(read_cast(node, "cast_b")),
+      cast_y(read_cast(node, "cast_y")) {}
+
+void ComputeAttributes::multiply(const ort::Context& context, Product product) const {
+  product.a.cast = cast_a;
+  product.b.cast = cast_b;
+  product.result = cast_y;
+  onnxbf::multiply(chosen_kernels(), arithmetic, product,
+                   [&](int64_t count, const std::function<void(int64_t)>& body) {
+                     context.parallel_tasks(count, body);
+                   });
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : "x") + std::to_string(size);
+  return text.empty() ? "a scalar" : text;
+}
+
+}  // namespace onnxbf

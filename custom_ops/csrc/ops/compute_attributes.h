@@ -1,0 +1,26 @@
+// The attributes of operators that compute under an arithmetic profile.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "gemm.h"
+#include "ops/node.h"
+
+namespace onnxbf {
+
+struct ComputeAttributes {
+  // Throws ort::Error if an attribute is not what it may be.
+  explicit ComputeAttributes(const ort::KernelAttributes& node);
+
+  // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads.
+  void multiply(const ort::Context& context, Product product) const;
+
+  Arithmetic arithmetic;
+  std::optional<CastSpec> cast_a, cast_b, cast_y;
+};
+
+// "2x3", of a tensor's shape.
+std::string shape_text(const std::vector<int64_t>& shape);
+
+}  // namespace onnxbf

@@ -1,0 +1,200 @@
+"""Arithmetic profiles: what a multiplier-accumulator does, as data.
+
+A number format says what is stored; a profile says how a dot product is summed: what the operands
+are rounded to, the order of the products, the format of the accumulator, what becomes of tiny
+numbers, the format of the result. Each prints to the text that makes it:
+``str(parse_arithmetic("chunked{size=64,inner=fp32,outer=bf16}"))``. What the fields mean, step by
+step, stands in ``onnxbf.dot``.
+
+Sources: Intel SDM, VDPBF16PS and TDPBF16PS; Arm ARM, BFDOT and FPCR.EBF; Higham, Accuracy and
+Stability of Numerical Algorithms, 4.2 and 4.3 (pairwise and compensated summation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from onnxbf.errors import NameUnknown, SpecError, UnsupportedError
+from onnxbf.formats import BFLOAT16, FLOAT32, Cast, Rounding, Subnormals, parse_cast
+from onnxbf.spec import TextEnum, parse_spec
+
+WIDEST_ROUNDED = 21  # mantissa bits that an FP32 number rounded to odd can still be rounded to
+LONGEST_CHUNK = 1 << 20
+FP32 = Cast(FLOAT32)
+
+
+class Step(TextEnum):
+    """How products enter the accumulator."""
+
+    FMA = "fma"  # one after the other, one rounding for each
+    ODD_FIRST = "odd_first"  # the same, but of each two neighbours the second comes first
+    EVEN_ODD = "even_odd"  # even and odd ones into accumulators of their own, which are then added
+    PAIR = "pair"  # two products, rounded; their sum, rounded; added to the accumulator
+    FUSED_PAIR = "fused_pair"  # the exact sum of two products, rounded; added to the accumulator
+    PAIRWISE = "pairwise"  # rounded products added by twos, their sums by twos, and so on
+    KAHAN = "kahan"  # rounded products, with a running compensation
+    EXACT = "exact"  # one rounding, of the exact sum
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How a dot product is computed.
+
+    Attributes:
+        name: the text of the profile.
+        operands: what both operands are rounded to; None takes float32 as it is.
+        accumulator: the cast after each step.
+        flush: numbers below the smallest normal are zero where they are read and where they are
+            written, judged after rounding (as x86 does with DAZ and FTZ).
+        chunk: products that are summed for themselves, from +0; 0 sums all at once.
+        long_chunk: the same where there are more than 1024 products; 0 is ``chunk``, too.
+        outer: the cast after each addition of a chunk's sum to the sum of chunks.
+        result: what the sum is rounded to in the end.
+    """
+
+    name: str
+    summary: str
+    step: Step = Step.FMA
+    accumulator: Cast = FP32
+    operands: Cast | None = None
+    flush: bool = False
+    chunk: int = 0
+    long_chunk: int = 0
+    outer: Cast = FP32
+    result: Cast | None = None
+
+    def chunk_of(self, count: int) -> int:
+        """Products in a chunk of a sum of ``count``; at least 1."""
+        wanted = self.long_chunk if self.long_chunk and count > 1024 else self.chunk
+        return max(wanted or count, 1)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_INTEL = Cast(BFLOAT16, subnormals=Subnormals.FLUSH)  # VCVTNEPS2BF16
+
+PROFILES: dict[str, Arithmetic] = {
+    profile.name: profile
+    for profile in (
+        Arithmetic("fp32", "FP32 multiply-adds in order; recipes leave it to the runtime's kernel"),
+        Arithmetic(
+            "avx512_bf16",
+            "VDPBF16PS: of two products the odd one first, FP32 multiply-adds, subnormals flushed",
+            Step.ODD_FIRST,
+            operands=_INTEL,
+            flush=True,
+        ),
+        Arithmetic(
+            "amx_bf16",
+            "TDPBF16PS: tiles of 32 products, even and odd ones apart, then added",
+            Step.EVEN_ODD,
+            operands=_INTEL,
+            flush=True,
+            chunk=32,
+        ),
+        Arithmetic(
+            "arm_bf16",
+            "BFDOT of FEAT_BF16: two products at a time, each operation rounded to odd, flushed",
+            Step.PAIR,
+            Cast(FLOAT32, Rounding.TO_ODD, Subnormals.FLUSH),
+            operands=Cast(BFLOAT16),
+        ),
+        Arithmetic(
+            "arm_ebf16",
+            "BFDOT of FEAT_EBF16: the exact sum of two products, rounded, then accumulated",
+            Step.FUSED_PAIR,
+            operands=Cast(BFLOAT16),
+        ),
+        Arithmetic(
+            "torch_cpu_bf16",
+            "torch 2.13 on a CPU with avx512_bf16: VDPBF16PS over chunks of 512 or 1024, one BF16",
+            Step.ODD_FIRST,
+            operands=_INTEL,
+            flush=True,
+            chunk=512,
+            long_chunk=1024,
+            result=Cast(BFLOAT16),
+        ),
+        Arithmetic("pairwise", "FP32, products added by twos, sums by twos", Step.PAIRWISE),
+        Arithmetic("kahan", "FP32 with compensated summation", Step.KAHAN),
+        Arithmetic("exact", "the exact sum, rounded once to FP32: a yardstick", Step.EXACT),
+    )
+}
+
+
+def parse_arithmetic(text: str) -> Arithmetic:
+    """The profile that ``text`` names: one of PROFILES, or one with options.
+
+    ``sequential{format=bf16,rounding=rne,subnormals=keep,overflow=infinity}`` rounds once after
+    each multiply-add; ``chunked{size=64,inner=fp32,outer=bf16}`` sums chunks in one format and
+    their sums in another. What is left out has the values shown.
+
+    Raises:
+        NameUnknown: an unknown profile, option, format or rounding.
+        SpecError: text that cannot be read.
+        UnsupportedError: an accumulator that is not offered.
+    """
+    spec = parse_spec(text)
+    if spec.name in PROFILES:
+        _known(spec.name, spec.options, ())
+        return PROFILES[spec.name]
+    if spec.name not in _MAKERS:
+        raise NameUnknown("arithmetic", spec.name, [*PROFILES, *_MAKERS])
+    return _MAKERS[spec.name](spec.options)
+
+
+def _sequential(options: Mapping[str, str]) -> Arithmetic:
+    _known("sequential", options, ("format", "rounding", "subnormals", "overflow"))
+    rest = ",".join(f"{k}={options[k]}" for k in ("subnormals", "overflow") if k in options)
+    name = f"{options.get('format', 'bf16')}:{options.get('rounding', 'rne')}"
+    cast = _accumulator(f"{name}{{{rest}}}" if rest else name)
+    default = Cast(cast.format, cast.rounding)
+    shown = [f"format={cast.format}", f"rounding={cast.rounding}"]
+    if cast.subnormals is not default.subnormals:
+        shown.append(f"subnormals={cast.subnormals}")
+    if cast.overflow is not default.overflow:
+        shown.append(f"overflow={cast.overflow}")
+    summary = "one rounding after each multiply-add"
+    return Arithmetic(f"sequential{{{','.join(shown)}}}", summary, accumulator=cast)
+
+
+def _chunked(options: Mapping[str, str]) -> Arithmetic:
+    _known("chunked", options, ("size", "inner", "outer"))
+    size = options.get("size", "64")
+    if not size.isdecimal() or not 1 <= int(size) <= LONGEST_CHUNK:
+        raise SpecError(f"size of chunked is {size!r}, but must be from 1 to {LONGEST_CHUNK}.")
+    inner, outer = (_accumulator(options.get(key, cast)) for key, cast in _CHUNKED.items())
+    made = Arithmetic("", "sums of chunks in one format, their sum in another", accumulator=inner)
+    name = f"chunked{{size={int(size)},inner={_short(inner)},outer={_short(outer)}}}"
+    return replace(made, name=name, chunk=int(size), outer=outer)
+
+
+_CHUNKED = {"inner": "fp32", "outer": "bf16"}
+_MAKERS: dict[str, Callable[[Mapping[str, str]], Arithmetic]] = {
+    "sequential": _sequential,
+    "chunked": _chunked,
+}
+
+
+def _short(cast: Cast) -> str:
+    return str(cast.format) if cast == Cast(cast.format) else str(cast)
+
+
+def _known(name: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
+    for option in options:
+        if option not in known:
+            raise NameUnknown(f"option of {name}", option, known)
+
+
+def _accumulator(text: str) -> Cast:
+    cast = parse_cast(text)
+    if cast.rounding is Rounding.STOCHASTIC:
+        raise UnsupportedError(f"The accumulator {cast} is not offered: it rounds stochastically.")
+    if cast != FP32 and cast.format.mantissa_bits > WIDEST_ROUNDED:
+        raise UnsupportedError(
+            f"The accumulator {cast} is not offered: beside fp32:rne, formats have at most "
+            f"{WIDEST_ROUNDED} mantissa bits."
+        )
+    return cast

@@ -1,0 +1,64 @@
+"""Arithmetic profiles: read, printed, refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxbf.arithmetic import PROFILES, Step, parse_arithmetic
+from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
+from onnxbf.formats import FLOAT32, Cast, parse_cast
+
+PRINTED = {
+    "sequential": "sequential{format=bf16,rounding=rne}",
+    "sequential{format=float16}": "sequential{format=fp16,rounding=rne}",
+    "sequential{rounding=rtz,subnormals=flush,format=e4m3fn,overflow=saturate}": (
+        "sequential{format=e4m3fn,rounding=rtz,subnormals=flush,overflow=saturate}"
+    ),
+    "chunked": "chunked{size=64,inner=fp32,outer=bf16}",
+    "chunked{inner=bf16:rtz{overflow=saturate},size=8,outer=fp32}": (
+        "chunked{size=8,inner=bf16:rtz{overflow=saturate},outer=fp32}"
+    ),
+}
+REFUSED = {
+    "avx512_bf61": (NameUnknown, "Unknown arithmetic 'avx512_bf61': did you mean 'avx512_bf16'?"),
+    "kahan{size=3}": (NameUnknown, "Unknown option of kahan 'size'"),
+    "chunked{sizes=3}": (NameUnknown, "did you mean 'size'?"),
+    "chunked{size=0}": (SpecError, "size of chunked is '0', but must be from 1 to 1048576"),
+    "chunked{size=-1}": (SpecError, "size of chunked"),
+    "chunked{size=1048577}": (SpecError, "size of chunked"),
+    "chunked{outer=bf61}": (NameUnknown, "Unknown number format 'bf61': did you mean 'bf16'?"),
+    "sequential{format=e8m22}": (UnsupportedError, "at most 21 mantissa bits"),
+    "sequential{format=fp32,rounding=rtz}": (UnsupportedError, "beside fp32:rne"),
+    "sequential{rounding=sr}": (UnsupportedError, "rounds stochastically"),
+    "sequential{rounding=up}": (NameUnknown, "Unknown rounding 'up'"),
+    "sequential{format": (SpecError, "Cannot read"),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_print_to_what_makes_them(name: str) -> None:
+    assert str(PROFILES[name]) == name
+    assert parse_arithmetic(name) is PROFILES[name]
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_options_print_in_full(text: str) -> None:
+    profile = parse_arithmetic(text)
+    assert str(profile) == PRINTED[text]
+    assert parse_arithmetic(str(profile)) == profile
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refusals(text: str) -> None:
+    kind, told = REFUSED[text]
+    with pytest.raises(OnnxbfError) as error:
+        parse_arithmetic(text)
+    assert type(error.value) is kind
+    assert told in str(error.value)
+
+
+def test_options_arrive() -> None:
+    profile = parse_arithmetic("chunked{size=8,inner=bf16:rtz,outer=fp16}")
+    assert (profile.chunk, profile.outer) == (8, parse_cast("fp16"))
+    assert (profile.step, profile.accumulator) == (Step.FMA, parse_cast("bf16:rtz"))
+    assert parse_arithmetic("sequential{format=fp32}").accumulator == Cast(FLOAT32)

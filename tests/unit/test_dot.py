@@ -1,0 +1,98 @@
+"""The scalar dot products, judged by GNU MPFR, and by the words of vendors where numbers end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from onnxbf.arithmetic import PROFILES, parse_arithmetic
+from onnxbf.dot import dot
+from tests import mpfr, operands
+
+TEXTS = [
+    *PROFILES,
+    *(
+        f"sequential{{format={fmt},rounding={rounding}}}"
+        for fmt in ("bf16", "fp16", "e4m3", "e8m21")
+        for rounding in ("rne", "rtz", "rup", "rdn")
+    ),
+    "chunked{size=3,inner=fp32,outer=bf16}",
+    "chunked{size=4,inner=bf16:rtz,outer=fp16}",
+]
+INF, NAN = math.inf, math.nan
+
+
+def _bits(number: np.float32) -> int:
+    return int(np.float32(number).view(np.uint32))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_as_mpfr_computes(text: str) -> None:
+    profile, rng = parse_arithmetic(text), np.random.default_rng(len(text))
+    for make in operands.FINITE:
+        for count in (1, 2, 3, 7, 34):
+            a, b = make(rng, (count,)), make(rng, (count,))
+            got, wanted = float(dot(profile, a, b)), mpfr.dot(profile, a.tolist(), b.tolist())
+            assert got == wanted or (math.isnan(got) and math.isnan(wanted)), (make, a, b)
+
+
+def test_chunks_of_torch_are_longer_where_sums_are_long() -> None:
+    profile, rng = PROFILES["torch_cpu_bf16"], np.random.default_rng(0)
+    for count, chunk in ((1024, 512), (1025, 1024), (2050, 1024)):
+        assert profile.chunk_of(count) == chunk
+        a, b = operands.ordinary(rng, (count,)), operands.ordinary(rng, (count,))
+        assert dot(profile, a, b) == mpfr.dot(profile, a.tolist(), b.tolist())
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_without_products_the_sum_is_zero(text: str) -> None:
+    assert _bits(dot(parse_arithmetic(text), [], [])) == 0
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([INF], [0.0]), ([1.0, INF], [NAN, 1.0]), ([INF, 1.0], [1.0, -INF]), ([0.0, 2.0], [INF, 3.0])],
+)
+def test_what_is_no_number_is_nan(text: str, a: list[float], b: list[float]) -> None:
+    assert np.isnan(dot(parse_arithmetic(text), a, b))
+
+
+@pytest.mark.parametrize("text", [*PROFILES, "sequential", "chunked"])
+def test_infinities_go_through(text: str) -> None:
+    profile = parse_arithmetic(text)
+    assert dot(profile, [1.0, INF], [1.0, 2.0]) == INF
+    assert dot(profile, [3.0, 1.0, -INF], [1.0, 1.0, 2.0]) == -INF
+
+
+VDPBF16PS_NANS = [  # by precedence: even a, even b, odd a, odd b, accumulator
+    ([0x7FC10000, 0x7FC30000], [0x7FC20000, 0x7FC40000], 0x7FC10000),
+    ([0x3F800000, 0x7FC30000], [0x7FC20000, 0x7FC40000], 0x7FC20000),
+    ([0x3F800000, 0x7FC30000], [0x3F800000, 0x7FC40000], 0x7FC30000),
+    ([0x3F800000, 0x3F800000], [0x3F800000, 0xFFC40000], 0xFFC40000),
+    ([0x7FC10000, 0, 0xFF810000, 0], [0, 0, 0, 0], 0xFFC10000),  # a later pair, and made quiet
+    ([0x7F800000, 0], [0, 0], 0xFFC00000),  # one that arises
+    ([0x7F800000, 0, 0x7FC50000, 0], [0, 0, 0, 0], 0x7FC50000),
+    ([0x7FC50000, 0, 0x7F800000, 0], [0, 0, 0, 0], 0x7FC50000),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "wanted"), VDPBF16PS_NANS)
+def test_nans_of_vdpbf16ps(a: list[int], b: list[int], wanted: int) -> None:
+    left, right = (np.array(side, np.uint32).view(np.float32) for side in (a, b))
+    assert _bits(dot(PROFILES["avx512_bf16"], left, right)) == wanted
+
+
+def test_an_odd_one_out_has_zeros_beside_it() -> None:
+    """VDPBF16PS takes pairs: +0 is added to what was flushed to -0, and only then."""
+    a, b = [2.0**-100, 0.0, 0.0], [-(2.0**-100), 0.0, -1.0]
+    assert _bits(dot(PROFILES["avx512_bf16"], a[:1], b[:1])) == 0x80000000
+    assert _bits(dot(PROFILES["avx512_bf16"], a, b)) == 0
+
+
+def test_a_small_accumulator_swallows_and_chunks_repair_it() -> None:
+    ones = [1.0] * 1000
+    assert dot(parse_arithmetic("sequential{format=bf16}"), ones, ones) == 256
+    assert dot(parse_arithmetic("chunked{size=64,outer=bf16}"), ones, ones) > 950
