@@ -47,9 +47,13 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Array], notes: Any) 
     except (OSError, _safetensors().SafetensorError, ModelError) as error:
         stands = " The one before it is untouched." if path.is_file() else ""
         raise CheckpointNotWritten(
-            f"The checkpoint {str(path)!r} could not be written: {error}.{stands} Make room, or "
+            f"The checkpoint {str(path)!r} could not be written: {_sentence(error)}.{stands} Make room, or "
             "name another folder."
         ) from None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def _flush(path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -135,7 +136,7 @@ class Run:
         folder = self._folder(seed)
         folder.mkdir(exist_ok=True)
         for unfinished in folder.glob(".*"):  # what a process that was killed was writing
-            unfinished.unlink()
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
         place, size = self._resumed(seed, lanes)
         batches = self._set_up.batches(seed)
         with RunLog(folder / LOG, size) as log:
