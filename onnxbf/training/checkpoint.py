@@ -47,8 +47,8 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Array], notes: Any) 
     except (OSError, _safetensors().SafetensorError, ModelError) as error:
         stands = " The one before it is untouched." if path.is_file() else ""
         raise CheckpointNotWritten(
-            f"The checkpoint {str(path)!r} could not be written: {_sentence(error)}.{stands} Make room, or "
-            "name another folder."
+            f"The checkpoint {str(path)!r} could not be written: {_sentence(error)}.{stands} Make "
+            "room, or name another folder."
         ) from None
 
 
