@@ -15,6 +15,7 @@ from onnxbf.passes.base import GraphPass
 
 # Operators whose gradient reads all of their outputs, and how many those are.
 _OUTPUTS = {
+    "Dropout": 2,
     "LayerNormalization": 3,
     "SimplifiedLayerNormalization": 2,
     "SoftmaxCrossEntropyLoss": 2,

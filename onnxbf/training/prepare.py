@@ -17,6 +17,7 @@ from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.expand_ungraded import ExpandUngraded
 from onnxbf.passes.expansions_normalization import adopt_domains
 from onnxbf.passes.explicit_padding import ExplicitPadding
+from onnxbf.passes.find_folded import FindFolded
 from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.inline_functions import InlineFunctions
@@ -58,7 +59,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     """
     model = model.clone()
     report = Report("none")
-    InlineFunctions(report)(model)
+    _run(model, FindFolded(report), InlineFunctions(report))
     model = with_opset(model, max(model.opset_imports.get("", 1), OLDEST_OPSET))
     model = inline_operators(model)
     ShapeInferencePass()(model)
@@ -81,7 +82,8 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         UntieConstants(report),
         TieWeights(report),
         ExplicitPadding(report),
-        *([batch_norm, FitGradients(report)] if training else [RemoveDropout(report)]),
+        RemoveDropout(report, idle=training),
+        *([batch_norm, FitGradients(report)] if training else []),
     )
     notes: Sequence[str] = [*report.notes, *report.warnings]
     return Prepared(model, tuple(batch_norm.buffers), tuple(notes))
