@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxbf.graph import Names
 from onnxbf.passes.base import GraphPass
+from onnxbf.passes.recurrent_node import is_initial_state
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _is_merged(value: ir.Value) -> bool:
     tensor = value.const_value
     if tensor is None or tensor.dtype is not ir.DataType.FLOAT or tensor.size < 2:
         return False
-    if len(value.uses()) < 2 or value.is_graph_output():
+    if len(value.uses()) < 2 or value.is_graph_output() or is_initial_state(value):
         return False
     numbers = tensor.numpy()
     return bool(np.all(numbers == numbers.flat[0]))

@@ -62,6 +62,63 @@ class LayerNormalization(OpRun):
         return (y if bias is None else y + bias), m, deviation
 
 
+class LSTMTraining(OpRun):
+    """A forward LSTM, by ONNX's formulas; what only the gradient reads is left out."""
+
+    op_domain = "com.microsoft"
+
+    def _run(
+        self,
+        x: NDArray[Any],
+        w: NDArray[Any],
+        r: NDArray[Any],
+        b: NDArray[Any],
+        lengths: None,
+        h: NDArray[Any],
+        c: NDArray[Any],
+        hidden_size: int,
+    ) -> tuple[NDArray[Any] | None, ...]:
+        h, c, every = h[0], c[0], []
+        for step in x:
+            i, o, f, g = np.split(step @ w[0].T + h @ r[0].T + sum(np.split(b[0], 2)), 4, axis=1)
+            c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+            h = _sigmoid(o) * np.tanh(c)
+            every.append(h)
+        return np.stack(every)[:, None], h[None], c[None], c[None], c[None]
+
+
+class GRUTraining(OpRun):
+    """A forward GRU, by ONNX's formulas; what only the gradient reads is left out."""
+
+    op_domain = "com.microsoft"
+
+    def _run(
+        self,
+        x: NDArray[Any],
+        w: NDArray[Any],
+        r: NDArray[Any],
+        b: NDArray[Any],
+        lengths: None,
+        h: NDArray[Any],
+        hidden_size: int,
+        linear_before_reset: int = 0,
+    ) -> tuple[NDArray[Any], ...]:
+        h, every = h[0], []
+        (w_z, w_r, w_h), (r_z, r_r, r_h) = np.split(w[0], 3), np.split(r[0], 3)
+        a_z, a_r, a_h, b_z, b_r, b_h = np.split(b[0], 6)
+        for step in x:
+            update = _sigmoid(step @ w_z.T + a_z + h @ r_z.T + b_z)
+            reset = _sigmoid(step @ w_r.T + a_r + h @ r_r.T + b_r)
+            inner = reset * (h @ r_h.T + b_h) if linear_before_reset else (reset * h) @ r_h.T + b_h
+            h = (1 - update) * np.tanh(step @ w_h.T + a_h + inner) + update * h
+            every.append(h)
+        return np.stack(every)[:, None], h[None], h[None]
+
+
+def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+    return 1 / (1 + np.exp(-x))
+
+
 class GroupNormalization(OpRun):
     """Scale and bias are those of groups, or of channels; onnx's own computes in float32."""
 
@@ -183,9 +240,11 @@ def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
         BatchNormInternal,
         Erf,
         Gelu,
+        GRUTraining,
         GroupNormalization,
         LayerNormalization,
         LpNormalization,
+        LSTMTraining,
         MeanVarianceNormalization,
         RMSNormalization,
     ]

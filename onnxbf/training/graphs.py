@@ -85,6 +85,7 @@ def build_graphs(
     outputs: Sequence[str] | None = None,
     train: str | Sequence[str] = (),
     freeze: str | Sequence[str] = (),
+    unroll: bool = True,
 ) -> TrainingGraphs:
     """The graphs of training ``model`` in float32; ``under`` brings them under a recipe.
 
@@ -95,6 +96,7 @@ def build_graphs(
         outputs: the outputs that the loss is of, where the model has several.
         train: regular expressions, see ``choose_parameters``.
         freeze: likewise.
+        unroll: whether recurrent nodes are unrolled, see ``prepare``.
 
     Raises:
         ModelError: the model holds gradients already.
@@ -106,7 +108,7 @@ def build_graphs(
             "The model holds gradients already: rewrite it with 'onnxbf convert', or give the "
             "forward model."
         )
-    prepared = prepare(model)
+    prepared = prepare(model, unroll=unroll)
     attached = attach_loss(prepared.model, loss, outputs=outputs)
     choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)
     state = _initial(prepared.model, [*choice.trained, *prepared.buffers])
@@ -120,7 +122,7 @@ def build_graphs(
     return TrainingGraphs(
         gradient,
         update.model,
-        _evaluation(model, loss, outputs, choice.trained, prepared.buffers),
+        _evaluation(model, loss, outputs, choice.trained, prepared.buffers, unroll),
         state,
         attached,
         choice.trained,
@@ -141,9 +143,10 @@ def _evaluation(
     outputs: Sequence[str] | None,
     trained: Sequence[str],
     buffers: Sequence[str],
+    unroll: bool,
 ) -> ir.Model:
     """The model as it is used after training, its weights and running statistics as inputs."""
-    evaluated = prepare(model, training=False).model
+    evaluated = prepare(model, training=False, unroll=unroll).model
     attach_loss(evaluated, loss, outputs=outputs)
     graph = evaluated.graph
     for name in (*trained, *buffers):

@@ -24,6 +24,7 @@ from onnxbf.passes.inline_functions import InlineFunctions
 from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
+from onnxbf.passes.train_recurrent import TrainRecurrent
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
 from onnxbf.passes.untie_constants import UntieConstants
 from onnxbf.protos import from_proto, to_proto
@@ -67,6 +68,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         model,
         Canonicalize(report),
         InferTypes(report),
+        UntieConstants(report),
         *([UnrollRecurrent(report)] if unroll else []),
         ExpandUngraded(report),
     )
@@ -79,11 +81,10 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         model,
         Canonicalize(report),
         InferTypes(report),
-        UntieConstants(report),
         TieWeights(report),
         ExplicitPadding(report),
         RemoveDropout(report, idle=training),
-        *([batch_norm, FitGradients(report)] if training else []),
+        *([batch_norm, TrainRecurrent(report), FitGradients(report)] if training else []),
     )
     notes: Sequence[str] = [*report.notes, *report.warnings]
     return Prepared(model, tuple(batch_norm.buffers), tuple(notes))

@@ -22,7 +22,7 @@ def save_trained(model: ir.Model, state: Mapping[str, Array], path: Path) -> Non
     It is the model as training evaluates it, so it has an opset that can be trained, and recurrent
     nodes stay whole.
     """
-    trained = prepare(model, training=False).model
+    trained = prepare(model, training=False, unroll=False).model
     initializers = trained.graph.initializers
     for name, value in initializers.items():
         if name in state:

@@ -59,6 +59,7 @@ DIFFERENTIABLE = [
     "torchscript_functions",
     "torchscript_gpt2",
     "torchscript_gru",
+    "torchscript_lstm",
     "torchscript_resnet",
     "torchscript_unet",
 ]

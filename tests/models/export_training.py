@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_networks import VOCABULARY, Cnn, LstmClassifier, settle
+from torch_networks import VOCABULARY, Cnn, GruRegressor, LstmClassifier, UNet, as_tuple, settle
 from torch_transformers import bert, gpt2, llama, text, vision_transformer
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,10 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A network as its export script made it, and how its batches are drawn."""
+    """A network as its export script made it, and how its batches are drawn.
+
+    The loss is cross entropy, or without classes the squared error of the first output.
+    """
 
     network: Callable[[], nn.Module]
     draw: Callable[[int], Inputs]
@@ -70,13 +73,24 @@ def tokens(size: int) -> Inputs:
     return {"tokens": torch.randint(0, VOCABULARY, (size, 9))}
 
 
+def series(size: int) -> Inputs:
+    return {"series": torch.randn(size, 7, 6), "state": torch.randn(1, size, 20)}
+
+
+def grey_images(size: int) -> Inputs:
+    return {"images": torch.randn(size, 1, 16, 16)}
+
+
 CASES = {
     "torch_bert": Case(lambda: bert("sdpa"), words, 24, 8, lost=r"pooler\.dense\.bias"),
     "torch_cnn_unoptimized": Case(settled(Cnn), images, 10, 2, training=True),
     "torch_gpt2": Case(lambda: gpt2("sdpa"), words, VOCABULARY, 8, lost=r"(attn|mlp)\.\w+\.bias"),
+    "torch_gru": Case(GruRegressor, series, 0, 2),
     "torch_llama": Case(llama, words, VOCABULARY, 8),
     "torch_lstm": Case(LstmClassifier, tokens, 4, 3),
+    "torch_unet": Case(UNet, grey_images, 0, 2),
     "torch_vit": Case(vision_transformer, images, 5, 8, lost=r"(projection|classifier)\.bias"),
+    "torchscript_gru": Case(GruRegressor, series, 0, 2),
 }
 
 
@@ -99,12 +113,12 @@ def train(name: str, case: Case) -> dict[str, np.ndarray]:
     names = initializers(name, network)
     batches = [case.draw(case.size) for _ in range(BATCHES)]
     with torch.no_grad():
-        shape = network(*batches[0].values()).shape[:-1]
-    labels = [torch.randint(0, case.classes, shape) for _ in range(BATCHES)]
+        shape = as_tuple(network(*batches[0].values()))[0].shape
+    labels = [draw_labels(case.classes, shape) for _ in range(BATCHES)]
     arrays = {f"labels/{k}": value.numpy() for k, value in enumerate(labels)}
     for k, batch in enumerate(batches):
         arrays |= {f"input/{key}/{k}": value.numpy() for key, value in batch.items()}
-    arrays |= gradients(copy.deepcopy(network).double(), batches[0], labels[0], names)
+    arrays |= gradients(name, copy.deepcopy(network).double(), batches[0], labels[0], names)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
     losses = []
     for step in range(STEPS):
@@ -116,8 +130,14 @@ def train(name: str, case: Case) -> dict[str, np.ndarray]:
     return arrays | {"losses": np.array(losses)}
 
 
+def draw_labels(classes: int, shape: torch.Size) -> Tensor:
+    return torch.randint(0, classes, shape[:-1]) if classes else torch.rand(shape)
+
+
 def loss(network: nn.Module, batch: Inputs, labels: Tensor) -> Tensor:
-    logits = network(*batch.values())
+    logits = as_tuple(network(*batch.values()))[0]
+    if labels.is_floating_point():
+        return functional.mse_loss(logits, labels.to(logits.dtype))
     return functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
@@ -144,17 +164,47 @@ def initializers(name: str, network: nn.Module) -> dict[str, tuple[str, bool]]:
 
 
 def gradients(
-    network: nn.Module, batch: Inputs, labels: Tensor, names: dict[str, tuple[str, bool]]
+    name: str, network: nn.Module, batch: Inputs, labels: Tensor, names: dict[str, tuple[str, bool]]
 ) -> dict[str, np.ndarray]:
     exact = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
     loss(network, exact, labels).backward()
-    found = {}
+    found = recurrent_gradients(name, network)
     for parameter, value in network.named_parameters():
         if parameter in names and value.grad is not None:
             key, transposed = names[parameter]
             array = value.grad.numpy()
             found[f"gradient/{key}"] = array.T if transposed else array
     return found
+
+
+def recurrent_gradients(name: str, network: nn.Module) -> dict[str, np.ndarray]:
+    """The gradients of what ONNX makes of the weights of LSTM and GRU layers."""
+    model = onnx.load(FOLDER / f"{name}.onnx")
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = {}
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase):
+            pairs = zip(onnx_weights(module, False), onnx_weights(module, True))
+            for values, slopes in pairs:
+                key = next(k for k, v in held.items() if np.array_equal(v, values.astype("f4")))
+                found[f"gradient/{key}"] = slopes
+    return found
+
+
+def onnx_weights(module: nn.RNNBase, gradient: bool) -> Iterator[np.ndarray]:
+    """W, R and B of each layer: of all directions, the gates in ONNX's order."""
+    order = (0, 3, 1, 2) if isinstance(module, nn.LSTM) else (1, 0, 2)  # of i f g o and r z n
+
+    def ordered(parameter: str) -> np.ndarray:
+        value = getattr(module, parameter)
+        gates = np.split((value.grad if gradient else value).detach().numpy(), len(order))
+        return np.concatenate([gates[index] for index in order])
+
+    ends = ("", "_reverse") if module.bidirectional else ("",)
+    for layer in range(module.num_layers):
+        for kinds in (["weight_ih"], ["weight_hh"], ["bias_ih", "bias_hh"]):
+            sides = [[ordered(f"{kind}_l{layer}{end}") for kind in kinds] for end in ends]
+            yield np.stack([np.concatenate(parts) for parts in sides])
 
 
 if __name__ == "__main__":

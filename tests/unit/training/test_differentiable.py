@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
@@ -75,6 +76,10 @@ def test_loops_of_exported_models_are_refused(name: str) -> None:
         build_graphs(load_model(MODELS / f"{name}.onnx"), "mse", "sgd")
 
 
-def test_a_sequence_of_any_length_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="LSTM node '/lstm/LSTM' stays whole: its sequence"):
-        build_graphs(load_model(MODELS / "torchscript_lstm.onnx"), "cross-entropy", "sgd")
+def test_a_recurrent_node_that_neither_unrolls_nor_trains_is_refused() -> None:
+    model = load_model(MODELS / "torchscript_lstm.onnx")
+    next(node for node in model.graph if node.op_type == "LSTM").attributes.add(
+        ir.AttrFloat32("clip", 3.0)
+    )
+    with pytest.raises(UnsupportedError, match="cannot be differentiated whole: it clips"):
+        build_graphs(model, "cross-entropy", "sgd")
