@@ -2,7 +2,8 @@
 
     python benchmarks/bench_convert.py [--gigabytes 4] [--folder DIR] [--runs 3]
 
-Each row runs in processes of its own, in turn, three times; the median counts. ``load + save`` is
+Each row runs in processes of its own, in turn, three times; the medians count, of the time by the
+clock and of the processor time, which other work on the machine weighs on less. ``load + save`` is
 what reading and writing the same file costs with onnx alone, so the ratio is the price of
 rewriting. onnxconverter-common's float16 conversion is a peer, measured where it is installed.
 """
@@ -104,26 +105,28 @@ def apart(function: Callable[..., None], *arguments: object) -> None:
         raise SystemExit(f"{function.__name__} failed")
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak memory in MB of one process."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """Seconds by the clock, processor seconds and peak memory in MB of one process."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    taken = time.perf_counter() - start
+    return taken, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def compare(table: Table, title: str, commands: dict[str, list[str]], times: int) -> None:
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
     for _ in range(times):
         for name, command in commands.items():
             runs[name].append(measure(command))
-    base = statistics.median(seconds for seconds, _ in runs["load + save"])
+    base = statistics.median(seconds for seconds, _, _ in runs["load + save"])
     for name, found in runs.items():
-        seconds = statistics.median(s for s, _ in found)
-        memory = max(m for _, m in found)
-        table.add_row(title, name, f"{seconds:.2f}", f"{seconds / base:.1f}", f"{memory:.0f}")
+        seconds, processor = (statistics.median(each) for each in list(zip(*found))[:2])
+        memory = max(peak for _, _, peak in found)
+        figures = (f"{seconds:.2f}", f"{processor:.2f}", f"{seconds / base:.1f}", f"{memory:.0f}")
+        table.add_row(title, name, *figures)
 
 
 def main() -> None:
@@ -132,7 +135,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the models; needs three times the weights")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    table = Table("model", "what", "seconds", "/ load + save", "peak MB", box=None)
+    table = Table("model", "what", "seconds", "CPU s", "/ load + save", "peak MB", box=None)
     table.title, table.title_justify = "Converting: a whole process, its time and memory", "left"
     peer = importlib.util.find_spec("onnxconverter_common") is not None
     if not peer:
