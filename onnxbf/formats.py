@@ -62,6 +62,9 @@ class NumberFormat:
     specials: Specials = Specials.IEEE
     onnx_type: str | None = None  # name in onnx.TensorProto, where ONNX can store it
 
+    def __hash__(self) -> int:  # casts are looked up for every value of a model
+        return hash(self.name)
+
     @property
     def bits(self) -> int:
         return 1 + self.exponent_bits + self.mantissa_bits

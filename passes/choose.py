@@ -109,7 +109,7 @@ def decide(
     refused = _not_float32(node, operator) or selection.refuses(node, kind)
     if refused:
         return Decision(operator, reason=refused)
-    if any(output in shapes for output in node.outputs):
+    if shapes and any(output in shapes for output in node.outputs):
         return Decision(operator, reason="computed from shapes alone")
     rule = recipe.match(node.name or "", node.op_type, kind, phase_of(node))
     if rule is None:
