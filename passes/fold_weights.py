@@ -46,6 +46,7 @@ class FoldWeights(GraphPass):
                 f"ONNX has no tensor type for {self.store}: store weights as fp32, bf16, fp16, "
                 "e4m3fn or e5m2."
             )
+        kernels()  # weights are rounded when the model is written: too late for a refusal
         names = Names(model)
         bodies = {function.graph for function in model.functions.values()}
         folded = [
@@ -57,9 +58,8 @@ class FoldWeights(GraphPass):
         removed = {node.name for node in folded}
         stored = sum(1 for node in folded if node.outputs[0].meta.get("stored"))
         if folded:
-            self.report.notes.append(
-                f"{len(folded)} weights rounded offline, {stored} of them stored as {self.store}."
-            )
+            kept = "" if self.store is FLOAT32 else f", {stored} of them stored as {self.store}"
+            self.report.notes.append(f"{len(folded)} weights rounded offline{kept}.")
         if self.store is not FLOAT32 and not stored:
             self.report.warnings.append(
                 f"no weight is rounded to {self.store}, so none is stored as {self.store}."

@@ -10,7 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxbf.errors import UnsupportedError
+from onnxbf.custom_ops import library
+from onnxbf.errors import KernelError, UnsupportedError
 from onnxbf.files import load_model, save_model
 from onnxbf.passes.pipeline import convert
 
@@ -104,3 +105,12 @@ def test_external_weights_are_streamed(tmp_path: Path) -> None:
     saved = load_model(tmp_path / "out.onnx").graph.initializers["w_bf16_stored"].const_value
     assert saved is not None
     np.testing.assert_array_equal(saved.numpy(), weights.astype(ml_dtypes.bfloat16))
+
+
+def test_without_kernels_it_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_expected_path", lambda: tmp_path / "libonnxbf.so")
+    convert(_model())  # needs none
+    with pytest.raises(KernelError, match="missing"):
+        convert(_model(), store_weights="bf16")
