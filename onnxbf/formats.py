@@ -62,9 +62,6 @@ class NumberFormat:
     specials: Specials = Specials.IEEE
     onnx_type: str | None = None  # name in onnx.TensorProto, where ONNX can store it
 
-    def __hash__(self) -> int:  # casts are looked up for every value of a model
-        return hash(self.name)
-
     @property
     def bits(self) -> int:
         return 1 + self.exponent_bits + self.mantissa_bits
@@ -198,6 +195,9 @@ class Cast:
     subnormals: Subnormals = Subnormals.KEEP
     overflow: Overflow = Overflow.INFINITY
     random_bits: int = 32
+
+    def __hash__(self) -> int:  # cheap: casts are looked up for every value of a model
+        return hash(self.format.name)
 
     def __str__(self) -> str:
         options = []

@@ -59,7 +59,7 @@ class Rule:
             return False
         if self.name is not None and re.search(self.name, node_name) is None:
             return False
-        return any(op in (_ANY, op_type, kind.value) for op in self.ops)
+        return not {_ANY, op_type, kind.value}.isdisjoint(self.ops)
 
     def cast(self, role: Role) -> Cast | None:
         """The effect on a tensor of this role."""

@@ -30,9 +30,10 @@ class Quantizer:
     def round(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
         """A new node, not placed yet, that rounds ``value`` for ``node``; returns its output."""
         name = self.names.fresh(f"{value.name}_{cast.format}")
-        key = zlib.crc32(name.encode())  # a stable number of the node's own for its random stream
-        attributes = cast_attributes(cast, seed=self.seed, node=key)
         stochastic = cast.rounding is Rounding.STOCHASTIC
+        # A stable number of the node's own for its random stream.
+        key = zlib.crc32(name.encode()) if stochastic else 0
+        attributes = cast_attributes(cast, seed=self.seed, node=key)
         step = step_input(self.model) if stochastic else None
         quantize = ir.node(
             "QuantizeDequantize",
