@@ -118,7 +118,7 @@ def torch_step(network: Network, optimizer: str, threads: int) -> Step:
         loss.backward()
         update.step()
         update.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
