@@ -56,6 +56,7 @@ class SetUp:
             outputs=settings.outputs or None,
             train=settings.train,
             freeze=settings.freeze,
+            unroll=settings.unroll,
         )
         self._attached = self._graphs.attached
         self.labels = next(iter(self._attached.labels), None)
