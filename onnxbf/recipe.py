@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from onnxbf.errors import NameUnknown, OnnxbfError, SpecError
+from onnxbf.arithmetic import Arithmetic, parse_arithmetic
+from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.graph import Phase
 from onnxbf.operators import OPERATORS, Kind, Role
@@ -27,6 +28,7 @@ else:
     import tomli as tomllib
 
 _ANY = "*"
+EMULATED = ("MatMul", "FusedMatMul", "Gemm")  # operators that can sum as an arithmetic says
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 _NAME = re.compile(r"[\w-][\w.-]*")
 
@@ -39,6 +41,7 @@ class Rule:
         ops: operator types and classes (``gemm``, ``elementwise`` ...); ``*`` is every compute op.
         name: a regular expression found in the node's name; None matches all.
         phase: None matches all.
+        arithmetic: how matrix products sum; None as the runtime does.
         weight_gradients: the gradients of weights, rounded when they are whole. Until then, and
             where this is None, they are in float32, whatever ``outputs`` says.
     """
@@ -53,6 +56,7 @@ class Rule:
     outputs: Cast | None = None
     gradients: Cast | None = None
     weight_gradients: Cast | None = None
+    arithmetic: Arithmetic | None = None
 
     def matches(self, node_name: str, op_type: str, kind: Kind, phase: Phase) -> bool:
         if self.phase is not None and self.phase is not phase:
@@ -96,6 +100,11 @@ class Recipe:
     def casts(self) -> frozenset[Cast]:
         """Every cast that some rule names."""
         return frozenset(cast for rule in self.rules for cast in rule.casts)
+
+    @property
+    def arithmetics(self) -> frozenset[Arithmetic]:
+        """Every arithmetic that some rule names."""
+        return frozenset(rule.arithmetic for rule in self.rules if rule.arithmetic is not None)
 
     def __str__(self) -> str:
         head = f"name = {_quoted(self.name)}\nsummary = {_quoted(self.summary)}"
@@ -181,9 +190,28 @@ def _rule(data: Mapping[str, Any]) -> Rule:
         "name": _pattern,
         "phase": _phase,
         **{role.value: _cast for role in Role},
+        "arithmetic": _arithmetic,
     }
     _only_keys(data, tuple(readers), "rule")
-    return Rule(**{key: readers[key](value) for key, value in data.items()})
+    rule = Rule(**{key: readers[key](value) for key, value in data.items()})
+    _check_arithmetic(rule)
+    return rule
+
+
+def _arithmetic(value: Any) -> Arithmetic:
+    if not isinstance(value, str):
+        raise SpecError(f'an arithmetic is text like "avx512_bf16", not {value!r}.')
+    return parse_arithmetic(value)
+
+
+def _check_arithmetic(rule: Rule) -> None:
+    """Refuse an arithmetic for an operator that is named and has none."""
+    classes = (_ANY, *(kind.value for kind in Kind))
+    for op in rule.ops:
+        if rule.arithmetic is not None and op not in (*EMULATED, *classes):
+            raise UnsupportedError(
+                f"{op} cannot sum as {rule.arithmetic}: only {', '.join(EMULATED)} can."
+            )
 
 
 def _cast(value: Any) -> Cast:
@@ -258,7 +286,15 @@ def _read_only(cast: str) -> dict[str, str]:
     return {role: cast for role in ("inputs", "weights", *_GRADIENTS)}
 
 
+_INTEL = "bf16:rne{subnormals=flush}"
 _E4M3, _E5M2 = "e4m3fn:rne{overflow=saturate}", "e5m2:rne{overflow=saturate}"
+_FP8 = {
+    "inputs": _E4M3,
+    "weights": _E4M3,
+    "outputs": "bf16:rne",
+    "gradients": _E5M2,
+    "weight_gradients": "bf16:rne",
+}
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -283,13 +319,32 @@ RECIPES: dict[str, Recipe] = {
             "fp8",
             "FP8 into matrix products (E4M3 forward, E5M2 gradients, saturating, unscaled), "
             "BF16 out of them and into all other arithmetic",
-            {
-                "inputs": _E4M3,
-                "weights": _E4M3,
-                "outputs": "bf16:rne",
-                "gradients": _E5M2,
-                "weight_gradients": "bf16:rne",
-            },
+            _FP8,
+            _read_only("bf16:rne"),
+        ),
+        _both(
+            "avx512-bf16",
+            "as bf16, on a CPU with AVX512_BF16: matrix products sum as VDPBF16PS does, and "
+            "subnormals are flushed",
+            {**_uniform(_INTEL), "arithmetic": "avx512_bf16"},
+            _read_only(_INTEL),
+        ),
+        _both(
+            "arm-bf16",
+            "as bf16, on a CPU with FEAT_BF16: matrix products sum as BFDOT does",
+            {**_uniform("bf16:rne"), "arithmetic": "arm_bf16"},
+            _read_only("bf16:rne"),
+        ),
+        _both(
+            "bf16-accumulate",
+            "as bf16, with BF16 accumulators: one rounding after each multiply-add",
+            {**_uniform("bf16:rne"), "arithmetic": "sequential{format=bf16}"},
+            _read_only("bf16:rne"),
+        ),
+        _both(
+            "fp8-chunked",
+            "as fp8, with 16-bit accumulators over chunks of 64 products (Wang et al., 2018)",
+            {**_FP8, "arithmetic": "chunked{size=64,inner=e6m9,outer=e6m9}"},
             _read_only("bf16:rne"),
         ),
         Recipe("none", "nothing is rounded", ()),

@@ -31,6 +31,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Emulated:
+    """One node that sums as an arithmetic profile says."""
+
+    node: str
+    op_type: str
+    arithmetic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """One node that was left alone, and why."""
 
@@ -47,6 +56,7 @@ class Report:
     nodes: int = 0
     covered: list[Covered] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    emulated: list[Emulated] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a pass did beyond rounding
     warnings: list[str] = field(default_factory=list)  # what the user should look at
@@ -55,6 +65,13 @@ class Report:
     def casts(self) -> Counter[str]:
         """How many tensors each cast rounds."""
         return Counter(change.cast for change in self.changes)
+
+    def arithmetics(self) -> Mapping[str, Counter[str]]:
+        """Which nodes sum as a profile says: profile -> operator type -> count."""
+        found: dict[str, Counter[str]] = {}
+        for node in self.emulated:
+            found.setdefault(node.arithmetic, Counter())[node.op_type] += 1
+        return found
 
     def operators(self) -> Counter[str]:
         """How many nodes of each operator type the recipe's rules decide."""
@@ -81,9 +98,14 @@ class Report:
             f"{len(self.covered)} of {self.nodes} nodes."
         ]
         lines += [f"  {count:6d} x {cast}" for cast, count in self.casts().most_common()]
+        for name, ops in self.arithmetics().items():
+            lines.append(f"Summed as {name}: {_listed(ops)}.")
         for reason, ops in self.reasons().items():
-            listed = ", ".join(f"{op} x{count}" for op, count in ops.most_common())
-            lines.append(f"Left alone ({reason}): {listed}.")
+            lines.append(f"Left alone ({reason}): {_listed(ops)}.")
         lines += [f"Note: {note}" for note in self.notes]
         lines += [f"Warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+
+def _listed(ops: Counter[str]) -> str:
+    return ", ".join(f"{op} x{count}" for op, count in ops.most_common())

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.errors import UnsupportedError
 from onnxbf.files import check_proto, load_model
 from onnxbf.formats import NumberFormat, parse_format
 from onnxbf.graph import RECIPE_KEY, all_graphs, collection_paused
@@ -17,6 +18,7 @@ from onnxbf.passes.base import GraphPass
 from onnxbf.passes.canonicalize import Canonicalize
 from onnxbf.passes.choose import EVERYTHING, Selection
 from onnxbf.passes.eliminate_redundant import EliminateRedundant
+from onnxbf.passes.emulate_compute import EmulateCompute
 from onnxbf.passes.fold_weights import FoldWeights
 from onnxbf.passes.infer_shapes import InferShapes
 from onnxbf.passes.infer_types import ForgetTypes, InferTypes
@@ -45,6 +47,11 @@ def rewrite(
     earlier = converted_with(model)
     if earlier is not None:
         return Report(earlier, already_converted=True)
+    if portable and recipe.arithmetics:
+        raise UnsupportedError(
+            f"--portable cannot express the arithmetic of recipe {recipe.name!r}, which takes "
+            "onnxbf's own operators: leave out --portable, or choose another recipe."
+        )
     report = Report(recipe.name)
     types = InferTypes(report)
     passes: list[GraphPass] = [
@@ -60,11 +67,12 @@ def rewrite(
     ]
     if store_weights is not None:
         passes.append(FoldWeights(report, store_weights))
+    passes.append(EmulateCompute(report, recipe, selection))
     passes.append(LowerPortable(report) if portable else TypeFunctions(report))
     passes.append(ForgetTypes(report, types.stated))
     for graph_pass in passes:
         graph_pass(model)
-    if report.changes or store_weights is not None:
+    if report.changes or report.emulated or store_weights is not None:
         model.metadata_props[RECIPE_KEY] = recipe.name
     return report
 

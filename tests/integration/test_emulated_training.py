@@ -1,0 +1,63 @@
+"""Training whose matrix products, forward and backward, sum as an arithmetic profile says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from onnxbf.cli.main import group
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.files import load_model
+from onnxbf.graph import Phase, phase_of
+from onnxbf.recipe import EMULATED, RECIPES
+from onnxbf.training.graphs import build_graphs
+from tests.networks import write_data, write_mlp
+
+_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+pytestmark = pytest.mark.skipif(
+    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
+)
+MODELS = Path(__file__).parents[1] / "models"
+PROFILED = [recipe.name for recipe in RECIPES.values() if recipe.arithmetics]
+
+
+@pytest.mark.parametrize("name", ["torch_vit", "torch_llama", "keras_mlp"])
+def test_every_product_of_a_step_is_emulated(name: str) -> None:
+    graphs = build_graphs(load_model(MODELS / f"{name}.onnx"), "mse", "sgd")
+    plain = [node for node in graphs.gradient.graph if node.op_type in EMULATED]
+    gradient = graphs.under(RECIPES["avx512-bf16"]).gradient
+    products = [node for node in gradient.graph if node.op_type in EMULATED]
+    assert len(products) == len(plain) > 0
+    assert {node.domain for node in products} == {DOMAIN}
+    assert {phase_of(node) for node in products} == set(Phase) - {Phase.UPDATE}
+
+
+@pytest.mark.parametrize("recipe", PROFILED)
+def test_a_network_learns_under_every_recipe(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mlp(tmp_path / "mlp.onnx")
+    write_data(tmp_path / "train.npz", 200, 1)
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        "train mlp.onnx --data train.npz --epochs 6 --batch-size 20 --optimizer adam "
+        "--schedule FIX{k0=0.02} --against none -o run"
+    )
+    done = CliRunner().invoke(group, [*arguments.split(), "--recipe", recipe], prog_name="onnxbf")
+    assert done.exit_code == 0, done.output
+    logs = [path.read_text().splitlines() for path in Path("run").glob("seed-*/log.jsonl")]
+    epochs = [
+        record for log in logs for record in map(json.loads, log) if "epoch" in record["kind"]
+    ]
+    losses = {lane: _losses(epochs, lane) for lane in (recipe, "none")}
+    assert losses[recipe][-1] < 0.8 * losses[recipe][0]
+    assert losses[recipe] != losses["none"]
+    np.testing.assert_allclose(losses[recipe], losses["none"], rtol=0.2)
+
+
+def _losses(epochs: list[dict[str, object]], lane: str) -> list[float]:
+    return [float(str(record["loss"])) for record in epochs if record["lane"] == lane]

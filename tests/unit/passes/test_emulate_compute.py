@@ -1,0 +1,154 @@
+"""Products that sum as a profile says: which nodes, with the same bits as nodes around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.custom_ops.reference import Evaluator
+from onnxbf.errors import UnsupportedError
+from onnxbf.formats import parse_cast
+from onnxbf.passes.pipeline import convert
+from onnxbf.recipe import RECIPES, Recipe, Rule, load_recipe
+from onnxbf.session import make_session, run
+from tests.implementations import Floats, same_bits
+from tests.small_models import model, node, ours, value
+
+BF16 = parse_cast("bf16")
+
+
+def _recipe(arithmetic: str, **casts: str) -> Recipe:
+    effects = {role: parse_cast(cast) for role, cast in casts.items()}
+    rule = Rule(ops=("gemm",), arithmetic=parse_arithmetic(arithmetic), **effects)
+    return Recipe("test", "", (rule,))
+
+
+def _floats(*shape: int) -> Floats:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def _perceptron() -> onnx.ModelProto:
+    return model(
+        [
+            node("MatMul", ["x", "w"], "hidden"),
+            node("Relu", ["hidden"], "positive"),
+            node("Gemm", ["positive", "v", "c"], "y", transB=1, alpha=0.5),
+        ],
+        [value("x", shape=[3, 9])],
+        [value("y", shape=[3, 4])],
+        weights={"w": _floats(9, 6), "v": _floats(4, 6), "c": _floats(4)},
+    )
+
+
+def _attributes(each: onnx.NodeProto) -> dict[str, Any]:
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in each.attribute}
+    return {name: v.decode() if isinstance(v, bytes) else v for name, v in found.items()}
+
+
+def test_products_take_in_the_roundings_around_them() -> None:
+    casts = {"inputs": "bf16", "weights": "e4m3fn:rtz", "outputs": "fp16:rna"}
+    made, report = convert(_perceptron(), _recipe("chunked", **casts))
+    assert [each.op_type for each in made.graph.node] == ["MatMul", "Relu", "Gemm"]
+    first, _, second = (_attributes(each) for each in made.graph.node)
+    text = "chunked{size=64,inner=fp32,outer=bf16}"
+    rounded = {"cast_b": "e4m3fn:rtz", "cast_y": "fp16:rna"}
+    assert first == {"arithmetic": text, "cast_a": "bf16:rne", **rounded}
+    assert second["alpha"] == 0.5 and second["transB"] == 1
+    assert [change.quantize for change in report.changes] != []
+    assert {change.quantize for change in report.changes} == {"make_hidden", "make_y"}
+    assert "Summed as chunked{size=64,inner=fp32,outer=bf16}: MatMul x1, Gemm x1." in str(report)
+
+
+@pytest.mark.parametrize("recipe", ["avx512-bf16", "arm-bf16", "bf16-accumulate", "fp8-chunked"])
+def test_the_same_bits_as_with_roundings_around(recipe: str) -> None:
+    """Written out by hand: each rounding a node, each product one that rounds nothing itself."""
+    (rule, *_), x = RECIPES[recipe].rules, _floats(3, 9)
+    assert rule.inputs and rule.weights and rule.outputs and rule.arithmetic
+    text = str(rule.arithmetic)
+    around = model(
+        [
+            ours("QuantizeDequantize", ["x"], "qx", rule.inputs),
+            ours("QuantizeDequantize", ["w"], "qw", rule.weights),
+            ours("MatMul", ["qx", "qw"], "sums", arithmetic=text),
+            ours("QuantizeDequantize", ["sums"], "hidden", rule.outputs),
+            node("Relu", ["hidden"], "positive"),
+            ours("QuantizeDequantize", ["positive"], "qp", rule.inputs),
+            ours("QuantizeDequantize", ["v"], "qv", rule.weights),
+            ours("Gemm", ["qp", "qv", "c"], "more", arithmetic=text, transB=1, alpha=0.5),
+            ours("QuantizeDequantize", ["more"], "y", rule.outputs),
+        ],
+        [value("x", shape=[3, 9])],
+        [value("y", shape=[3, 4])],
+        weights={"w": _floats(9, 6), "v": _floats(4, 6), "c": _floats(4)},
+    )
+    made, _ = convert(_perceptron(), recipe)
+    wanted = Evaluator(around).run(None, {"x": x})[0]
+    assert same_bits(run(make_session(made.SerializeToString()), {"x": x})["y"], wanted)
+
+
+def test_a_rounding_that_others_read_stays() -> None:
+    nodes = [node("MatMul", ["x", "w"], "y"), node("Sigmoid", ["x"], "z")]
+    proto = model(
+        nodes,
+        [value("x", shape=[3, 3])],
+        [value("y", shape=[3, 3]), value("z", shape=[3, 3])],
+        weights={"w": _floats(3, 3)},
+    )
+    recipe = _recipe("kahan", inputs="bf16", weights="bf16")
+    recipe = Recipe("test", "", (*recipe.rules, Rule(ops=("Sigmoid",), inputs=BF16)))
+    made, _ = convert(proto, recipe)
+    assert [each.op_type for each in made.graph.node].count("QuantizeDequantize") == 1
+    product = next(each for each in made.graph.node if each.op_type == "MatMul")
+    assert _attributes(product) == {"arithmetic": "kahan", "cast_b": "bf16:rne"}
+
+
+def test_stochastic_roundings_stay_nodes() -> None:
+    made, _ = convert(_perceptron(), _recipe("fp32", inputs="bf16:sr"))
+    assert all(each.domain == "" for each in made.graph.node if each.op_type == "MatMul")
+    made, _ = convert(_perceptron(), _recipe("pairwise", inputs="bf16:sr", weights="bf16"))
+    types = [each.op_type for each in made.graph.node]
+    assert types.count("QuantizeDequantize") == 2
+
+
+def test_what_has_no_operator_is_left_and_told() -> None:
+    weights = {"k": _floats(2, 1, 3, 3), "i": np.ones((2, 2), np.int64)}
+    proto = model(
+        [node("Conv", ["x", "k"], "y"), node("MatMul", ["i", "i"], "z")],
+        [value("x", shape=[1, 1, 5, 5])],
+        [value("y", shape=[1, 2, 3, 3]), value("z", onnx.TensorProto.INT64, [2, 2])],
+        weights=weights,
+    )
+    made, report = convert(proto, _recipe("exact"))
+    assert all(each.domain == "" for each in made.graph.node)
+    assert any("Conv x1 sums as the runtime does, not as exact" in n for n in report.notes)
+    assert [skip.reason for skip in report.skipped] == ["int64 tensors"]
+
+
+def test_batches_turned_by_onnx_runtime_are_left_alone() -> None:
+    turned = node("FusedMatMul", ["x", "x"], "y", transBatchA=1)
+    turned.domain = "com.microsoft"
+    opsets = {"com.microsoft": 1}
+    proto = model([turned], [value("x", shape=[2, 2, 2])], [value("y")], opsets=opsets)
+    made, report = convert(ir.from_proto(proto), _recipe("exact"))
+    assert [each.domain for each in made.graph] == ["com.microsoft"]
+    assert report.emulated == []
+
+
+def test_portable_models_have_no_arithmetic() -> None:
+    with pytest.raises(UnsupportedError, match="arithmetic of recipe 'avx512-bf16'"):
+        convert(_perceptron(), "avx512-bf16", portable=True)
+
+
+def test_an_arithmetic_for_an_operator_that_has_none_is_refused(tmp_path: Any) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[rules]]\nops = ["Conv"]\narithmetic = "avx512_bf16"\n')
+    with pytest.raises(Exception, match="Conv cannot sum as avx512_bf16: only MatMul, FusedMatMul"):
+        load_recipe(path)
+    path.write_text('[[rules]]\nops = ["gemm"]\narithmetic = "avx512_bf61"\n')
+    with pytest.raises(Exception, match="did you mean 'avx512_bf16'"):
+        load_recipe(path)
