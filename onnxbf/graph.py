@@ -187,15 +187,19 @@ def replace_node(
     assert graph is not None
     graph.insert_before(node, nodes)
     for old, new in zip(node.outputs, results):
-        if new is None or not old.name:
-            continue
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        new.name, old.name = old.name, None
-        new.type, new.shape = old.type, old.shape
+        if new is not None and old.name:
+            take_place(new, old)
     graph.remove(node, safe=True)
     for made in reversed(nodes):
         if not any(value.uses() or value.is_graph_output() for value in made.outputs):
             graph.remove(made, safe=True)
+
+
+def take_place(new: ir.Value, old: ir.Value) -> None:
+    """Have all that reads ``old`` read ``new``, which takes its name, type and shape."""
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    new.name, old.name = old.name, None
+    new.type, new.shape = old.type, old.shape
 
 
 class Names:

@@ -9,7 +9,6 @@ rounded stochastically, so the kernel of stochastic rounding is all that it take
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ import onnx_ir as ir
 from onnxbf.builder import Builder
 from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
 from onnxbf.formats import FLOAT4_E2M1, Cast, Rounding
-from onnxbf.graph import Names, constant_of, phase_of, step_input
+from onnxbf.graph import Names, constant_of, phase_of, replace_node, step_input
 from onnxbf.passes.base import GraphPass
 
 _STEP = FLOAT4_E2M1.smallest_subnormal
@@ -61,23 +60,12 @@ class CounterDropout(GraphPass):
         for reader in [reader for reader, _ in node.outputs[1].uses()]:
             if reader.op_type == "DropoutGrad":
                 backward = Builder(names, reader.name or "DropoutGrad", phase=phase_of(reader))
-                _replace(reader, [backward.Mul(reader.inputs[0], factors)], backward.nodes)
+                gradient = backward.Mul(reader.inputs[0], factors)
+                replace_node(reader, backward.nodes, [gradient])
         if node.outputs[1].uses():
             results.append(b.Cast(drawn, to=int(ir.DataType.BOOL)))
-        _replace(node, results, b.nodes)
+        replace_node(node, b.nodes, results)
         return True
-
-
-def _replace(node: ir.Node, results: Sequence[ir.Value], nodes: Sequence[ir.Node]) -> None:
-    graph = node.graph
-    assert graph is not None
-    graph.insert_before(node, nodes)
-    for old, new in zip(node.outputs, results):
-        new.type, new.shape = old.type, old.shape
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        if old.name:
-            new.name, old.name = old.name, None
-    graph.remove(node, safe=True)
 
 
 def _is_training(node: ir.Node) -> bool:

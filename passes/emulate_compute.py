@@ -11,7 +11,7 @@ from onnxbf.arithmetic import PROFILES, Arithmetic
 from onnxbf.custom_ops.registry import DOMAIN, OPS, VERSION
 from onnxbf.errors import OnnxbfError
 from onnxbf.formats import Cast, Rounding, parse_cast
-from onnxbf.graph import all_graphs
+from onnxbf.graph import all_graphs, take_place
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import EVERYTHING, Selection, decide, shape_values
 from onnxbf.passes.representable import node_cast
@@ -117,7 +117,7 @@ def _replace(
         metadata_props=dict(node.metadata_props),
     )
     graph.insert_before(node, made)
-    _take_place(made.outputs[0], result)
+    take_place(made.outputs[0], result)
     before = [value for value in node.inputs if value is not None]
     if after is not None:
         graph.remove(after, safe=True)
@@ -127,12 +127,6 @@ def _replace(
         unread = quantize is not None and not value.uses() and not value.is_graph_output()
         if quantize is not None and unread and quantize.graph is not None:
             quantize.graph.remove(quantize, safe=True)
-
-
-def _take_place(made: ir.Value, old: ir.Value) -> None:
-    made.type, made.shape, name = old.type, old.shape, old.name
-    old.replace_all_uses_with(made, replace_graph_outputs=True)
-    made.name, old.name = name, None
 
 
 def _swallowable(value: ir.Value | None) -> ir.Node | None:

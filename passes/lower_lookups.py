@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.builder import Builder
-from onnxbf.graph import OPERATOR_KEY, Names, phase_of
+from onnxbf.graph import OPERATOR_KEY, Names, phase_of, replace_node
 from onnxbf.passes.base import GraphPass
 
 _FIRST_OPSET = 16  # in which ScatterElements adds
@@ -32,12 +32,12 @@ class LowerLookups(GraphPass):
 
 
 def _lower(node: ir.Node, names: Names) -> bool:
-    table, axis, graph = _table(node), node.attributes.get("axis"), node.graph
+    table, axis = _table(node), node.attributes.get("axis")
     if table is None or table.shape is None or (axis is not None and axis.as_int() != 0):
         return False
     sizes = [*table.shape]
     fixed = [size for size in sizes if isinstance(size, int)]
-    if len(fixed) != len(sizes) or graph is None:
+    if len(fixed) != len(sizes):
         return False
     _, indices, gradient = node.inputs
     b = Builder(names, node.name or node.op_type, phase=phase_of(node))
@@ -49,12 +49,7 @@ def _lower(node: ir.Node, names: Names) -> bool:
     result = total if len(fixed) == 2 else b.Reshape(total, b.integers(*fixed))
     for value in (rows, total, result):
         value.dtype = ir.DataType.FLOAT
-    old = node.outputs[0]
-    graph.insert_before(node, b.nodes)
-    old.replace_all_uses_with(result, replace_graph_outputs=True)
-    result.name, old.name = old.name, None
-    result.type, result.shape = old.type, old.shape
-    graph.remove(node, safe=True)
+    replace_node(node, b.nodes, [result])
     return True
 
 

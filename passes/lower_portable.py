@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Subnormals
-from onnxbf.graph import Names, all_graphs
+from onnxbf.graph import Names, all_graphs, replace_node
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.representable import node_cast
 from onnxbf.passes.written_norms import is_part, norm_nodes
@@ -87,7 +87,7 @@ def _lower(node: ir.Node, names: Names, *, shield: bool) -> None:
     kernel for the stored type. ``shield`` puts a node between that does nothing.
     """
     cast, source, result = node_cast(node), node.inputs[0], node.outputs[0]
-    assert source is not None and node.graph is not None
+    assert source is not None
     new_nodes = []
     if cast is not None:
         stored = _cast_node(source, ir.DataType[str(cast.format.onnx_type)], cast)
@@ -104,15 +104,7 @@ def _lower(node: ir.Node, names: Names, *, shield: bool) -> None:
     back.name = node.name
     back.metadata_props.update(node.metadata_props)
     new_nodes.append(back)
-    node.graph.insert_after(node, new_nodes)
-    name = result.name
-    result.replace_all_uses_with(back.outputs[0], replace_graph_outputs=True)
-    node.graph.remove(node, safe=True)
-    back.outputs[0].name, back.outputs[0].type, back.outputs[0].shape = (
-        name,
-        result.type,
-        result.shape,
-    )
+    replace_node(node, new_nodes, back.outputs)
 
 
 def _cast_node(source: ir.Value, dtype: ir.DataType, cast: Cast | None) -> ir.Node:
