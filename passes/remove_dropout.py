@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.graph import all_graphs, constant_of
+from onnxbf.graph import all_graphs, constant_of, replace_node
 from onnxbf.passes.base import GraphPass
 
 
@@ -45,11 +45,8 @@ def _remove(node: ir.Node) -> bool:
         return False
     if result.is_graph_output():  # which keeps its name
         same = ir.node("Identity", [source], name=node.name)
-        graph.insert_after(node, same)
-        value = same.outputs[0]
-        value.name, value.type, value.shape = result.name, result.type, result.shape
-        result.name = None
-        source = value
+        replace_node(node, [same], same.outputs)
+        return True
     result.replace_all_uses_with(source, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.graph import PHASE_KEY, Names, Phase
+from onnxbf.graph import PHASE_KEY, Names, Phase, take_place
 from onnxbf.passes.base import GraphPass
 
 _FUSED = ("ConvGrad",)  # outputs: gradients of the input, the weights, the bias
@@ -41,9 +41,7 @@ def _split(node: ir.Node, names: Names) -> bool:
         name=names.fresh(f"{node.name}_input"),
         metadata_props={PHASE_KEY: Phase.INPUT_GRADIENT.value},
     )
-    gradient = made.outputs[0]
-    gradient.name, gradient.type, gradient.shape = to_input.name, to_input.type, to_input.shape
-    to_input.replace_all_uses_with(gradient, replace_graph_outputs=True)
+    take_place(made.outputs[0], to_input)
     to_input.name = ""
     to_input.type = None
     node.metadata_props[PHASE_KEY] = Phase.WEIGHT_GRADIENT.value

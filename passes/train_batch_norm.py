@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxbf.graph import Names
+from onnxbf.graph import Names, take_place
 from onnxbf.passes.base import GraphPass
 
 _OWN_DOMAIN = "com.microsoft"  # of the operator that ONNX Runtime differentiates
@@ -53,7 +53,7 @@ class TrainBatchNorm(GraphPass):
             name=node.name,
         )
         _name_outputs(trained, node, statistics, names)
-        node.outputs[0].replace_all_uses_with(trained.outputs[0], replace_graph_outputs=True)
+        take_place(trained.outputs[0], node.outputs[0])
         graph = node.graph
         assert graph is not None
         graph.insert_after(node, trained)
@@ -66,9 +66,6 @@ class TrainBatchNorm(GraphPass):
 def _name_outputs(
     trained: ir.Node, node: ir.Node, statistics: Sequence[ir.Value], names: Names
 ) -> None:
-    output = node.outputs[0]
-    trained.outputs[0].name, output.name = output.name, names.fresh(f"{output.name}_before")
-    trained.outputs[0].type, trained.outputs[0].shape = output.type, output.shape
     for value, buffer in zip(trained.outputs[1:3], statistics):
         value.name, value.type, value.shape = f"{buffer.name}.next", buffer.type, buffer.shape
     for value in trained.outputs[3:]:
