@@ -134,7 +134,7 @@ def candidates(network: Network, optimizer: str, threads: int, folder: Path) -> 
     made: dict[str, Step] = {
         ANCHOR: module_step(folder / "own", threads),
         "ONNX Runtime's Module, our artifacts, bf16": module_step(folder / "bf16", threads),
-        OURS: trainer_step(graphs, threads),
+        OURS: trainer_step(graphs.under(load_recipe("none")), threads),
         "our trainer, bf16": trainer_step(bf16, threads),
     }
     if importlib.util.find_spec("torch"):

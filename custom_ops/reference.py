@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import CAST_DEFAULTS, DOMAIN, Attribute, attributes_cast
@@ -172,6 +173,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     MatMul,
     FusedMatMul,
     Gemm,
+    *GRADIENT_OPS,
 ]
 
 

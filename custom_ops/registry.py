@@ -57,6 +57,9 @@ class CustomOp:
     summary: str
 
 
+# Gradients of ONNX Runtime's training, with inputs, outputs and attributes as there.
+GRADIENTS = (CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),)
+
 OPS: dict[str, CustomOp] = {
     op.name: op
     for op in (
@@ -108,6 +111,7 @@ OPS: dict[str, CustomOp] = {
             {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
             "ONNX's Gemm under an arithmetic profile",
         ),
+        *GRADIENTS,
     )
 }
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from onnxbf.spec import TextEnum
 
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_OWN_DOMAIN = "ai.onnxbf"  # its gradients have the names and inputs of ONNX Runtime's
 
 
 class Kind(TextEnum):
@@ -243,5 +244,5 @@ OPERATORS: dict[str, Operator] = {
 
 
 def find_operator(domain: str, op_type: str) -> Operator | None:
-    """The row of an operator of ONNX or ONNX Runtime; None for any other."""
-    return OPERATORS.get(op_type) if domain in STANDARD_DOMAINS else None
+    """The row of an operator of ONNX, ONNX Runtime or ``ai.onnxbf``; None for any other."""
+    return OPERATORS.get(op_type) if domain in (*STANDARD_DOMAINS, _OWN_DOMAIN) else None

@@ -15,6 +15,7 @@ from onnxbf.errors import UnsupportedError
 from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Subnormals
 from onnxbf.graph import Names, all_graphs, replace_node
 from onnxbf.passes.base import GraphPass
+from onnxbf.passes.replace_gradients import restore_gradients
 from onnxbf.passes.representable import node_cast
 from onnxbf.passes.written_norms import is_part, norm_nodes
 
@@ -31,6 +32,7 @@ class LowerPortable(GraphPass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
+        restore_gradients(model)
         ours = [n for graph in all_graphs(model) for n in graph if n.domain == DOMAIN]
         for node in ours:
             cast = node_cast(node)

@@ -9,7 +9,7 @@ from typing import overload
 import onnx
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.custom_ops.registry import DOMAIN, GRADIENTS
 from onnxbf.errors import UnsupportedError
 from onnxbf.files import check_proto, load_model
 from onnxbf.formats import NumberFormat, parse_format
@@ -80,8 +80,13 @@ def rewrite(
 def converted_with(model: ir.Model) -> str | None:
     """The recipe that a model was rewritten with before; None for a model that never was."""
     recipe = model.metadata_props.get(RECIPE_KEY)
-    ours = any(node.domain == DOMAIN for graph in all_graphs(model) for node in graph)
-    return recipe or ("unknown" if ours else None)
+    gradients = {op.name for op in GRADIENTS}  # they stand in training graphs that round nothing
+    rewritten = any(
+        node.domain == DOMAIN and node.op_type not in gradients
+        for graph in all_graphs(model)
+        for node in graph
+    )
+    return recipe or ("unknown" if rewritten else None)
 
 
 def make_selection(

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "gradients.h"
 #include "plan.h"
 
 namespace onnxbf {
@@ -57,6 +58,7 @@ struct Kernels {
   MeasureRounding measure_rounding;
   MeasureUpdate measure_update;
   TileKernels tiles;
+  GradientKernels gradients;
 };
 
 // Which kernel rounds as `spec` says.

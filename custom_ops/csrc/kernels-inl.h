@@ -7,6 +7,7 @@
 
 #include "codes-inl.h"
 #include "gemm-inl.h"
+#include "gradients-inl.h"
 #include "instruction_sets.h"
 #include "measure-inl.h"
 #include "philox-inl.h"
@@ -110,6 +111,7 @@ const Kernels kernels = {
         tile_pairwise,
         tile_kahan,
     },
+    gradient_kernels,
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

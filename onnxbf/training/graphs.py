@@ -17,6 +17,7 @@ from onnxbf.passes.counter_dropout import CounterDropout
 from onnxbf.passes.lower_gradients import LowerGradients
 from onnxbf.passes.lower_lookups import LowerLookups
 from onnxbf.passes.pipeline import rewrite
+from onnxbf.passes.replace_gradients import ReplaceGradients
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import is_gradient_graph
 from onnxbf.recipe import Recipe
@@ -74,6 +75,8 @@ class TrainingGraphs:
             for model in (gradient, evaluation)
         )
         CounterDropout(report, seed)(gradient)
+        if not portable:
+            ReplaceGradients(report)(gradient)
         return replace(self, gradient=gradient, evaluation=evaluation, update=update, report=report)
 
 

@@ -15,7 +15,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import ROLE_KEY, phase_of
 from onnxbf.passes.representable import node_cast
 from onnxbf.protos import from_proto
@@ -64,7 +63,7 @@ def _parse(text: str) -> onnx.ModelProto:
 
 def _print(model: ir.Model) -> str:
     outputs = ", ".join(value.name or "" for value in model.graph.outputs)
-    lines = [_rounding(n) if n.domain == DOMAIN else _line(n) for n in model.graph]
+    lines = [_rounding(n) if node_cast(n) else _line(n) for n in model.graph]
     return "\n".join([*lines, f"=> {outputs}", ""])
 
 

@@ -46,7 +46,7 @@ def load(name: str, unroll: bool = True) -> tuple[Arrays, TrainingGraphs, list[A
         "momentum{momentum=0.9}",
         outputs=[model.graph.outputs[0].name or ""],
         unroll=unroll,
-    )
+    ).under(load_recipe("none"))
     (labels,) = graphs.attached.labels
     batches = []
     for index in range(sum(key.startswith("labels/") for key in data)):

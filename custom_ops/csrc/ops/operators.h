@@ -18,4 +18,7 @@ const ort::CustomOp* gemm_operator(const ort::Api& api);
 // One for each type of input: operators of one name may differ in their types.
 std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);
 
+// Gradients in float32 (gradients.h).
+const ort::CustomOp* relu_grad_operator(const ort::Api& api);
+
 }  // namespace onnxbf

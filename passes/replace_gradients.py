@@ -1,0 +1,62 @@
+"""Hand gradients that ONNX Runtime computes slowly to kernels of our own.
+
+Of the CPU kernels of ONNX Runtime 1.19, those below use one thread or no vectors. Ours have the
+same inputs, outputs and attributes under the same names in the domain ``ai.onnxbf``, so a node
+changes its domain and nothing else. benchmarks/bench_gradients.py measures both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
+from onnxbf.graph import all_graphs
+from onnxbf.operators import STANDARD_DOMAINS
+from onnxbf.passes.base import GraphPass
+
+_ORIGIN = "com.microsoft"
+_FLOATS = frozenset({ir.DataType.FLOAT})
+
+
+@dataclass(frozen=True)
+class ReplaceGradients(GraphPass):
+    """Replace these nodes of a gradient graph where they are in float32 and it pays."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if _is_replaced(node)]
+        for node in found:
+            node.domain = DOMAIN
+        if found:
+            model.opset_imports[DOMAIN] = VERSION
+        return ir.passes.PassResult(model, modified=bool(found))
+
+
+def restore_gradients(model: ir.Model) -> None:
+    """Undo it: for runtimes that are to do without our operators."""
+    for graph in all_graphs(model):
+        for node in graph:
+            if node.domain == DOMAIN and node.op_type in _COVERED:
+                node.domain = _ORIGIN
+
+
+def _is_replaced(node: ir.Node) -> bool:
+    covered = _COVERED.get(node.op_type)
+    return covered is not None and node.domain in STANDARD_DOMAINS and covered(node)
+
+
+def _are_floats(node: ir.Node, *indices: int) -> bool:
+    """Whether these inputs, as far as their types are known, are float32, and one is known."""
+    values = [node.inputs[index] for index in indices]
+    return {v.dtype for v in values if v is not None and v.dtype is not None} == _FLOATS
+
+
+def _relu(node: ir.Node) -> bool:
+    return _are_floats(node, 0, 1)
+
+
+_COVERED: dict[str, Callable[[ir.Node], bool]] = {
+    "ReluGrad": _relu,
+}

@@ -1,0 +1,102 @@
+"""The gradient operators against NumPy, against ONNX Runtime's own, and against themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnxbf.custom_ops.library import instruction_sets
+from onnxbf.errors import ModelError
+from onnxbf.session import make_session, run
+from tests.gradient_cases import CASES, Case, domain_of, evaluate, single
+from tests.implementations import same_bits
+from tests.small_models import check_in_both, model, ours, value
+
+TRAINING = pytest.mark.skipif(
+    not hasattr(pytest.importorskip("onnxruntime.capi._pybind_state"), "GradientGraphBuilder"),
+    reason="this ONNX Runtime has no kernel of its own to compare with",
+)
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def check_close(found: Arrays, wanted: Arrays, case: Case) -> None:
+    """Within the rounding of sums in float32: so many roundings of the sum of magnitudes."""
+    for name, array in wanted.items():
+        assert found[name].shape == array.shape, name
+        bound = case.bounds(name) * np.finfo(np.float32).eps
+        assert np.all(np.abs(found[name] - array.astype(np.float64)) <= bound), name
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_numpy_agrees(case: Case) -> None:
+    found = run(make_session(single(case).SerializeToString(), threads=2), case.feeds)
+    check_close(found, evaluate(case), case)
+
+
+@TRAINING
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_onnx_runtimes_own_kernels_agree(case: Case) -> None:
+    own = single(case, domain=domain_of(case))
+    wanted = run(make_session(own.SerializeToString(), threads=1), case.feeds)
+    found = run(make_session(single(case).SerializeToString(), threads=1), case.feeds)
+    if case.exact:
+        assert all(same_bits(found[name], array) for name, array in wanted.items())
+    check_close(found, wanted, case)
+
+
+DIGESTS = """
+import hashlib, sys
+from onnxbf.session import make_session, run
+from tests.gradient_cases import CASES, single
+for threads in (1, 2, 3):
+    digest = hashlib.sha256()
+    for case in CASES:
+        session = make_session(single(case).SerializeToString(), threads=threads)
+        for array in run(session, case.feeds).values():
+            digest.update(array.tobytes())
+    print(digest.hexdigest())
+"""
+
+
+def test_same_bits_on_every_instruction_set_and_any_number_of_threads() -> None:
+    digests: list[str] = []
+    for name in instruction_sets():
+        environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": name}
+        made = subprocess.run(
+            [sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True
+        )
+        assert made.returncode == 0, made.stderr[-2000:]
+        digests += made.stdout.split()
+    assert len(digests) == 3 * len(instruction_sets())
+    assert len(set(digests)) == 1
+
+
+def test_relu_grad_masks_whatever_there_is() -> None:
+    numbers = np.float32([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3.0, -3.0])
+    dy, x = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(numbers, numbers))
+    proto = model(
+        [ours("ReluGrad", ["dy", "x"], "dx")],
+        [value("dy", shape=["n"]), value("x", shape=["n"])],
+        [value("dx")],
+    )
+    check_in_both(proto, {"dy": dy, "x": x})
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    proto = model(
+        [ours("ReluGrad", ["dy", "x"], "dx")],
+        [value("dy", TensorProto.FLOAT), value("x", TensorProto.FLOAT)],
+        [value("dx")],
+    )
+    session = make_session(proto.SerializeToString())
+    feeds = {"dy": np.ones((2, 3), np.float32), "x": np.ones((3, 2), np.float32)}
+    with pytest.raises(ModelError, match=r"make_dx.*same shape"):
+        run(session, feeds)

@@ -1,0 +1,97 @@
+"""Which gradient nodes our kernels take over, and that nothing else about a graph changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from onnxbf.custom_ops.registry import GRADIENTS
+from onnxbf.files import load_model
+from onnxbf.graph import phase_of
+from onnxbf.passes.pipeline import convert
+from onnxbf.passes.replace_gradients import ReplaceGradients, restore_gradients
+from onnxbf.protos import from_proto, to_proto
+from onnxbf.report import Report
+from onnxbf.training.graphs import build_graphs
+
+MODELS = Path(__file__).parents[2] / "models"
+NAMES = {op.name for op in GRADIENTS}
+
+
+def replaced(model: ir.Model) -> ir.Model:
+    made = model.clone()
+    ReplaceGradients(Report("none"))(made)
+    return made
+
+
+def parsed(body: str) -> ir.Model:
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g ({body}"""
+    return from_proto(onnx.parser.parse_model(text))
+
+
+def domains(model: ir.Model) -> dict[str | None, str]:
+    return {node.name: node.domain for node in model.graph}
+
+
+@pytest.fixture(scope="module", params=["torch_cnn_unoptimized"])
+def gradient(request: pytest.FixtureRequest) -> ir.Model:
+    binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+    if not hasattr(binding, "GradientGraphBuilder"):
+        pytest.skip("this ONNX Runtime cannot train")
+    model = load_model(MODELS / f"{request.param}.onnx")
+    return build_graphs(model, "cross-entropy", "sgd").gradient
+
+
+def test_only_domains_change(gradient: ir.Model) -> None:
+    def rest(model: ir.Model) -> list[tuple[object, ...]]:
+        return [
+            (n.name, n.op_type, phase_of(n), [v and v.name for v in n.inputs], dict(n.attributes))
+            for n in model.graph
+        ]
+
+    found = replaced(gradient)
+    assert any(node.domain == "ai.onnxbf" for node in found.graph)
+    assert {node.op_type for node in found.graph if node.domain == "ai.onnxbf"} <= NAMES
+    assert [row[:4] for row in rest(found)] == [row[:4] for row in rest(gradient)]
+    before = domains(gradient)
+    restore_gradients(found)
+    assert domains(found) == before
+
+
+@pytest.mark.parametrize("recipe", ["bf16", "fp8"])
+def test_recipes_round_the_same_tensors(gradient: ir.Model, recipe: str) -> None:
+    _, wanted = convert(gradient, recipe)
+    _, found = convert(replaced(gradient), recipe)
+    assert wanted.changes
+    assert found.changes == wanted.changes
+    assert Counter(skipped.reason for skipped in found.skipped) == Counter(
+        skipped.reason for skipped in wanted.skipped
+    )
+
+
+def test_portable_graphs_have_none(gradient: ir.Model) -> None:
+    converted, _ = convert(replaced(gradient), "bf16", portable=True)
+    assert {node.domain for node in converted.graph} <= {"", "com.microsoft"}
+    assert "ai.onnxbf" not in to_proto(converted).SerializeToString().decode(errors="ignore")
+
+
+def test_gradients_alone_are_no_sign_of_a_conversion() -> None:
+    model = parsed("""float[2] dy, float[2] x) => (float[2] dx) {
+        [a_Grad] dx = com.microsoft.ReluGrad (dy, x)
+    }""")
+    found = replaced(model)
+    assert domains(found) == {"a_Grad": "ai.onnxbf"}
+    _, report = convert(found, "bf16")
+    assert not report.already_converted
+
+
+def test_other_types_are_left_alone() -> None:
+    model = parsed("""double[2] dy, double[2] x) => (double[2] dx) {
+        [relu] dx = com.microsoft.ReluGrad (dy, x)
+    }""")
+    assert domains(replaced(model)) == domains(model)
