@@ -5,6 +5,10 @@ They have the inputs, outputs and attributes of ONNX Runtime's operators of the 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
@@ -23,4 +27,74 @@ class ReluGrad(OpRun):
         return (np.where(x > 0, dy, np.float32(0)),)
 
 
-GRADIENT_OPS: list[type[OpRun]] = [ReluGrad]
+class ConvGrad(OpRun):
+    """The gradients of Conv: of its input, its weights and its bias."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        dy: Floats,
+        x: Floats,
+        w: Floats,
+        auto_pad: str = "NOTSET",
+        dilations: Sequence[int] | None = None,
+        group: int = 1,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Floats, ...]:
+        rank = x.ndim - 2
+        steps, gaps = strides or [1] * rank, dilations or [1] * rank
+        around = _pads(auto_pad, pads or [0] * 2 * rank, dy, x, w, steps, gaps)
+        padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *around])
+        to_padded: NDArray[Any] = np.zeros_like(padded)
+        to_weights: NDArray[Any] = np.zeros(w.shape)
+        groups = [(c, m) for c, m in zip(_parts(x.shape[1], group), _parts(len(w), group))]
+        for tap in itertools.product(*(range(size) for size in w.shape[2:])):
+            met = [
+                slice(index * gap, index * gap + (size - 1) * step + 1, step)
+                for index, gap, step, size in zip(tap, gaps, steps, dy.shape[2:])
+            ]
+            for channels, maps in groups:
+                window: tuple[Any, ...] = (slice(None), channels, *met)
+                weights: tuple[Any, ...] = (maps, slice(None), *tap)
+                gradient = dy[:, maps].astype(np.float64)
+                to_padded[window] += np.einsum("nm...,mc->nc...", gradient, w[weights])
+                to_weights[weights] = np.tensordot(
+                    gradient, padded[window], ([0, *range(2, x.ndim)],) * 2
+                )
+        inside = tuple(slice(first, first + size) for (first, _), size in zip(around, x.shape[2:]))
+        to_bias = dy.sum(axis=(0, *range(2, x.ndim)), dtype=np.float64)
+        results = (to_padded[(slice(None), slice(None), *inside)], to_weights, to_bias)
+        names = self.onnx_node.output
+        return tuple(array.astype(np.float32) for array, _ in zip(results, names))
+
+
+def _parts(size: int, count: int) -> list[slice]:
+    part = size // count
+    return [slice(first, first + part) for first in range(0, size, part)]
+
+
+def _pads(
+    auto_pad: str,
+    pads: Sequence[int],
+    dy: Floats,
+    x: Floats,
+    w: Floats,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> list[tuple[int, int]]:
+    """What is added before and after each dimension."""
+    if auto_pad == "NOTSET":
+        return list(zip(pads, pads[len(pads) // 2 :]))
+    found = []
+    for d, (stride, dilation) in enumerate(zip(strides, dilations), start=2):
+        reach = (dy.shape[d] - 1) * stride + (w.shape[d] - 1) * dilation + 1
+        total = max(reach - x.shape[d], 0)
+        first = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        found.append((first, total - first))
+    return found
+
+
+GRADIENT_OPS: list[type[OpRun]] = [ReluGrad, ConvGrad]

@@ -58,7 +58,10 @@ class CustomOp:
 
 
 # Gradients of ONNX Runtime's training, with inputs, outputs and attributes as there.
-GRADIENTS = (CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),)
+GRADIENTS = (
+    CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),
+    CustomOp("ConvGrad", ("dy", "x", "w"), {"group": 1}, "the gradients of x, w and the bias"),
+)
 
 OPS: dict[str, CustomOp] = {
     op.name: op

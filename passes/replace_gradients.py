@@ -18,6 +18,7 @@ from onnxbf.operators import STANDARD_DOMAINS
 from onnxbf.passes.base import GraphPass
 
 _ORIGIN = "com.microsoft"
+_FEWEST_MAPS, _LARGEST_RANK = 8, 5
 _FLOATS = frozenset({ir.DataType.FLOAT})
 
 
@@ -57,6 +58,20 @@ def _relu(node: ir.Node) -> bool:
     return _are_floats(node, 0, 1)
 
 
+def _conv(node: ir.Node) -> bool:
+    """Not where groups have few maps, or kernels one tap: ONNX Runtime is as fast then."""
+    weights = node.inputs[2]
+    shape = None if weights is None else weights.shape
+    if shape is None or not isinstance(shape[0], int):
+        return False
+    group = node.attributes.get("group")
+    maps = shape[0] // (1 if group is None else group.as_int())
+    if maps < _FEWEST_MAPS or all(size == 1 for size in shape[2:]):
+        return False
+    return len(shape) <= _LARGEST_RANK and _are_floats(node, 0, 1, 2)
+
+
 _COVERED: dict[str, Callable[[ir.Node], bool]] = {
     "ReluGrad": _relu,
+    "ConvGrad": _conv,
 }

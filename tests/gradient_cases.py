@@ -25,6 +25,7 @@ class Case:
     Attributes:
         outputs: the names of its outputs, empty where one is not asked for.
         magnitudes: for each output the sum of the magnitudes that it is a sum of.
+        peerless: why ONNX Runtime's own kernel is no judge; empty where it is.
         exact: whether ONNX Runtime's kernel gives the same bits.
     """
 
@@ -36,6 +37,7 @@ class Case:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     terms: int = 1
     exact: bool = False
+    peerless: str = ""
 
     def __str__(self) -> str:
         return f"{self.op_type}-{self.name}"
@@ -87,4 +89,71 @@ def _relu() -> list[Case]:
     ]
 
 
-CASES: list[Case] = [*_relu()]
+_CONVOLUTIONS: dict[str, tuple[list[int], list[int], dict[str, Any]]] = {
+    "cnn": ([5, 3, 32, 32], [16, 3, 3, 3], {"pads": [1, 1, 1, 1]}),
+    "small images": ([19, 8, 7, 7], [33, 8, 3, 3], {"pads": [1, 1, 1, 1]}),
+    "strides": ([3, 5, 11, 10], [70, 5, 3, 3], {"strides": [2, 3], "pads": [2, 1, 0, 1]}),
+    "strides beyond the kernel": ([2, 4, 9, 8], [8, 4, 1, 2], {"strides": [3, 4]}),
+    "groups": ([2, 8, 9, 8], [12, 2, 3, 2], {"group": 4, "pads": [1, 0, 2, 1]}),
+    "dilations": ([2, 13, 40, 21], [17, 13, 3, 3], {"dilations": [1, 2], "pads": [1, 2, 1, 2]}),
+    "many maps": ([1, 4, 6, 6], [300, 4, 1, 1], {}),
+    "1-D": ([2, 3, 50], [9, 3, 5], {"strides": [2], "dilations": [2], "pads": [3, 1]}),
+    "3-D": ([1, 2, 6, 7, 8], [9, 2, 2, 3, 3], {"strides": [1, 2, 1], "pads": [1, 1, 1, 0, 1, 1]}),
+    "same upper": ([2, 3, 9, 8], [8, 3, 4, 3], {"auto_pad": "SAME_UPPER", "strides": [2, 1]}),
+    "same lower": ([2, 3, 9, 8], [8, 3, 4, 3], {"auto_pad": "SAME_LOWER"}),
+    "wide": ([1, 3, 5, 700], [8, 3, 3, 3], {"pads": [1, 1, 1, 1]}),
+    "no image": ([0, 3, 5, 5], [8, 3, 3, 3], {}),
+}
+_PEERLESS = {
+    "same upper": "its gradient pads nothing where auto_pad is set",
+    "same lower": "its gradient pads nothing where auto_pad is set",
+    "no image": "it divides by zero",
+}
+_ASKED = {
+    "all": ("dx", "dw", "db"),
+    "input": ("dx",),
+    "weights": ("", "dw", "db"),
+    "weights alone": ("", "dw"),
+}
+
+
+def _convolution(name: str, asked: str) -> Case:
+    x, w, attributes = _CONVOLUTIONS[name]
+    out = [
+        -(-size // step)
+        if "auto_pad" in attributes
+        else (size + before + after - gap * (taps - 1) - 1) // step + 1
+        for size, taps, step, gap, before, after in zip(
+            x[2:],
+            w[2:],
+            attributes.get("strides", [1] * 3),
+            attributes.get("dilations", [1] * 3),
+            attributes.get("pads", [0] * 6)[: len(x) - 2],
+            attributes.get("pads", [0] * 6)[len(x) - 2 :],
+        )
+    ]
+    feeds = {"dy": _normal(0, x[0], w[0], *out), "x": _normal(1, *x), "w": _normal(2, *w)}
+    terms = max(int(np.prod(w)) // w[1], x[0] * int(np.prod(out)))
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        """The same sums of absolute values."""
+        absolute = {key: np.abs(array) for key, array in feeds.items()}
+        return evaluate(Case(name, "ConvGrad", absolute, _ASKED[asked], magnitudes, attributes))
+
+    return Case(
+        f"{name}, {asked}",
+        "ConvGrad",
+        feeds,
+        _ASKED[asked],
+        magnitudes,
+        attributes,
+        terms,
+        peerless=_PEERLESS.get(name, ""),
+    )
+
+
+CASES: list[Case] = [
+    *_relu(),
+    *(_convolution(name, "all") for name in _CONVOLUTIONS),
+    *(_convolution("strides", asked) for asked in _ASKED if asked != "all"),
+]

@@ -1,15 +1,10 @@
 // The loops of gradients.h, for one instruction set; included by kernels-inl.h, whose rules hold.
 #pragma once
 
-#include "gradients.h"
-#include "lanes-inl.h"
+#include "conv_gradient-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
-
-using Float = Lanes<float>;
-
-inline Float all_floats(float value) { return Float{} + value; }
 
 // Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
 inline Float load_some(const float* from, int64_t count) {
@@ -34,7 +29,7 @@ void relu(const float* dy, const float* x, float* dx, int64_t count) {
   for_lanes(count, body, tail);
 }
 
-constexpr GradientKernels gradient_kernels = {relu};
+constexpr GradientKernels gradient_kernels = {relu, transpose, weight_unit, input_unit};
 
 }  // namespace
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

@@ -9,9 +9,46 @@
 
 namespace onnxbf {
 
+// Some rows of outputs of some images of a convolution, whose products with the inputs are added to the sums.
+struct WeightUnit {
+  const float* x;   // positions x channels
+  const float* dy;  // panels of outputs x panel columns
+  int64_t panel;    // at most TileKernels.columns
+  float* sums;      // rows x columns
+  int64_t columns;  // a multiple of the lanes of every instruction set
+  int64_t images, image_step;    // numbers in `x` from one image to the next
+  int64_t height, width;         // outputs
+  int64_t row_step, column_step; // numbers in `x` from an output to that below and that beside it
+  const int64_t* runs;           // where in `x` the rows of the first output begin, run by run
+  int64_t run_count, run_length; // rows in a run lie side by side
+};
+
+// Some rows of inputs of a convolution, and what their gradients are sums of.
+struct InputUnit {
+  const float* dy;  // padded planes, one for each map
+  int64_t plane;    // numbers from one to the next
+  int64_t row;      // numbers in a row
+  const float* weights;  // for each tile of rows(tile) channels: maps x taps x rows(tile)
+  const int64_t* taps;   // where in a plane each tap meets the first input
+  int64_t tap_count, maps, channels;
+  int64_t height, width;  // inputs
+  float* dx;              // the first input's
+  int64_t channel_step, row_step, column_step;
+};
+
 struct GradientKernels {
   // dx = dy where x > 0, else 0. `dx` may be `dy`.
   void (*relu)(const float* dy, const float* x, float* dx, int64_t count);
+  // out[column][row] = in[row][column]; a row of `out` is filled with zeros up to `width`.
+  void (*transpose)(const float* in, int64_t in_step, int64_t rows, int64_t columns, float* out,
+                    int64_t out_step, int64_t width);
+  void (*weight_unit)(const WeightUnit& unit);
+  void (*input_unit)(const InputUnit& unit);
 };
+
+// The first of `count` rows that tile `index` of `tiles` holds: they differ by one at most.
+constexpr int64_t tile_begin(int64_t index, int64_t tiles, int64_t count) {
+  return count * index / tiles;
+}
 
 }  // namespace onnxbf

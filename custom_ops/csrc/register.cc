@@ -28,6 +28,7 @@ Domain make_domain(const ort::Api& api) {
   add(gemm_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   add(relu_grad_operator(api));
+  add(conv_grad_operator(api));
   return domain;
 }
 

@@ -96,6 +96,16 @@ std::optional<int64_t> KernelAttributes::find_integer(const char* name) const {
   return std::nullopt;
 }
 
+std::vector<int64_t> KernelAttributes::integers(const char* name) const {
+  size_t size = 0;
+  if (!succeeded(api_, api_.KernelInfoGetAttributeArray_int64(info_, name, nullptr, &size))) {
+    return {};
+  }
+  std::vector<int64_t> values(size);
+  check(api_, api_.KernelInfoGetAttributeArray_int64(info_, name, values.data(), &size));
+  return values;
+}
+
 std::optional<std::string> KernelAttributes::find_text(const char* name) const {
   size_t size = 0;
   if (!succeeded(api_, api_.KernelInfoGetAttribute_string(info_, name, nullptr, &size))) {
@@ -204,8 +214,16 @@ int64_t Context::number(size_t index, const char* name) const {
 }
 
 void* Context::output(size_t index, ElementType type, const std::vector<int64_t>& shape) const {
+  void* data = optional_output(index, type, shape);
+  if (data != nullptr || std::count(shape.begin(), shape.end(), 0) != 0) return data;
+  throw Error("output " + std::to_string(index) + " is missing.");
+}
+
+void* Context::optional_output(size_t index, ElementType type,
+                               const std::vector<int64_t>& shape) const {
   Value* value = nullptr;
   check(api_, api_.KernelContext_GetOutput(context_, index, shape.data(), shape.size(), &value));
+  if (value == nullptr) return nullptr;
   TypeAndShape* created = nullptr;
   check(api_, api_.GetTensorTypeAndShape(value, &created));
   const Description description = owned(api_, created);

@@ -45,6 +45,8 @@ class KernelAttributes final : public Attributes {
  public:
   KernelAttributes(const Api& api, const KernelInfo* info) : api_(api), info_(info) {}
   std::string node_name() const;
+  // A list of integers, empty where it is absent.
+  std::vector<int64_t> integers(const char* name) const;
   float number(const char* name, float fallback) const;
   // The empty text where it is absent.
   std::string text(const char* name) const { return find_text(name).value_or(""); }
@@ -96,6 +98,8 @@ class Context {
   int64_t number(size_t index, const char* name) const;
   // The memory of an output, which may be that of an input (see custom_op.h, kInPlace).
   void* output(size_t index, ElementType type, const std::vector<int64_t>& shape) const;
+  // The same; nullptr where nobody wants it.
+  void* optional_output(size_t index, ElementType type, const std::vector<int64_t>& shape) const;
 
   // Calls body(begin, end) for slices of [0, count) on ONNX Runtime's threads. It must not throw.
   template <class Body>

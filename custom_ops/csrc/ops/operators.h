@@ -20,5 +20,6 @@ std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);
 
 // Gradients in float32 (gradients.h).
 const ort::CustomOp* relu_grad_operator(const ort::Api& api);
+const ort::CustomOp* conv_grad_operator(const ort::Api& api);
 
 }  // namespace onnxbf
