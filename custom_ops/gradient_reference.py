@@ -97,4 +97,58 @@ def _pads(
     return found
 
 
-GRADIENT_OPS: list[type[OpRun]] = [ReluGrad, ConvGrad]
+class GatherGrad(OpRun):
+    """The gradient of what Gather takes rows of."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self, shape: NDArray[np.int64], indices: NDArray[np.int64], dy: Floats, axis: int = 0
+    ) -> tuple[Floats]:
+        axis %= len(shape)
+        outer, inner = shape[:axis], shape[axis + 1 :]
+        rows = dy.reshape(*outer, indices.size, *inner).astype(np.float64)
+        sums = np.zeros((shape[axis], *outer, *inner))
+        np.add.at(sums, indices.ravel(), np.moveaxis(rows, axis, 0))
+        return (np.moveaxis(sums, 0, axis).astype(np.float32),)
+
+
+class LayerNormalizationGrad(OpRun):
+    """The gradients of LayerNormalization: of its input, its scale and its bias."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        dy: Floats,
+        x: Floats,
+        scale: Floats,
+        mean: Floats,
+        inverse_deviation: Floats,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        stash_type: int = 1,
+    ) -> tuple[Floats, ...]:
+        axis %= x.ndim
+        inner, outer = tuple(range(axis, x.ndim)), tuple(range(axis))
+        statistics = (*x.shape[:axis], *[1] * len(inner))
+        deviation = inverse_deviation.astype(np.float64).reshape(statistics)
+        normal = (x - mean.astype(np.float64).reshape(statistics)) * deviation
+        scaled = dy * scale.astype(np.float64).reshape(x.shape[axis:])
+        centred = scaled - scaled.mean(inner, keepdims=True)
+        centred -= normal * (scaled * normal).mean(inner, keepdims=True)
+        results = (centred * deviation, (dy * normal).sum(outer), dy.sum(outer, dtype=np.float64))
+        shapes = (x.shape, scale.shape, scale.shape)
+        names = self.onnx_node.output
+        return tuple(
+            array.astype(np.float32).reshape(shape)
+            for array, shape, _ in zip(results, shapes, names)
+        )
+
+
+GRADIENT_OPS: list[type[OpRun]] = [
+    ReluGrad,
+    ConvGrad,
+    GatherGrad,
+    LayerNormalizationGrad,
+]

@@ -61,6 +61,13 @@ class CustomOp:
 GRADIENTS = (
     CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),
     CustomOp("ConvGrad", ("dy", "x", "w"), {"group": 1}, "the gradients of x, w and the bias"),
+    CustomOp("GatherGrad", ("shape", "indices", "dy"), {"axis": 0}, "sums of rows of dy by index"),
+    CustomOp(
+        "LayerNormalizationGrad",
+        ("dy", "x", "scale", "mean", "inverse_deviation"),
+        {"axis": -1},
+        "the gradients of x, scale and bias",
+    ),
 )
 
 OPS: dict[str, CustomOp] = {

@@ -71,7 +71,18 @@ def _conv(node: ir.Node) -> bool:
     return len(shape) <= _LARGEST_RANK and _are_floats(node, 0, 1, 2)
 
 
+def _gather(node: ir.Node) -> bool:
+    indices = node.inputs[1]
+    return indices is not None and indices.dtype is ir.DataType.INT64 and _are_floats(node, 2)
+
+
+def _layer_norm(node: ir.Node) -> bool:
+    return _are_floats(node, 0, 1, 2, 3, 4)
+
+
 _COVERED: dict[str, Callable[[ir.Node], bool]] = {
     "ReluGrad": _relu,
     "ConvGrad": _conv,
+    "GatherGrad": _gather,
+    "LayerNormalizationGrad": _layer_norm,
 }

@@ -152,8 +152,84 @@ def _convolution(name: str, asked: str) -> Case:
     )
 
 
+_GATHERED: dict[str, tuple[list[int], list[int], int]] = {
+    "embedding": ([50, 33], [4, 9], 0),
+    "hot rows": ([3, 8], [700], 0),
+    "middle axis": ([2, 5, 3, 4], [2, 3], 1),
+    "last axis": ([6, 7], [11], -1),
+    "scalar index": ([4, 5], [], 1),
+    "no index": ([4, 5], [0], 0),
+    "wide": ([2, 9000], [3], 0),
+}
+
+
+def _gather(name: str) -> Case:
+    shape, taken, axis = _GATHERED[name]
+    at = axis % len(shape)
+    indices = np.random.default_rng(0).integers(-shape[at], shape[at], taken)
+    feeds = {
+        "shape": np.array(shape),
+        "indices": np.asarray(indices),
+        "dy": _normal(1, *shape[:at], *taken, *shape[at + 1 :]),
+    }
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        absolute = {**feeds, "dy": np.abs(feeds["dy"])}
+        return evaluate(Case(name, "GatherGrad", absolute, ("dx",), magnitudes, {"axis": axis}))
+
+    peerless = "it refuses an empty tensor" if name == "no index" else ""
+    terms = int(np.prod(taken))
+    return Case(
+        name, "GatherGrad", feeds, ("dx",), magnitudes, {"axis": axis}, terms, peerless=peerless
+    )
+
+
+def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
+    x, dy = _normal(0, *shape) * np.float32(3) + np.float32(1), _normal(1, *shape)
+    inner = tuple(range(axis % len(shape), len(shape)))
+    deviation = 1 / np.sqrt(x.var(inner, keepdims=True, dtype=np.float64) + 1e-5)
+    feeds = {
+        "dy": dy,
+        "x": x,
+        "scale": _normal(2, *shape[axis % len(shape) :]),
+        "mean": x.mean(inner, keepdims=True),
+        "inverse_deviation": deviation.astype(np.float32),
+    }
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        normal = np.abs((x - feeds["mean"]) * deviation)
+        scaled = np.abs(dy * feeds["scale"])
+        shifts = scaled.mean(inner, keepdims=True)
+        shifts = shifts + normal * (scaled * normal).mean(inner, keepdims=True)
+        outer = tuple(range(axis % len(shape)))
+        return {
+            "dx": (scaled + shifts) * deviation,
+            "dscale": (np.abs(dy) * normal).sum(outer),
+            "dbias": np.abs(dy).sum(outer),
+        }
+
+    outputs = {"all": ("dx", "dscale", "dbias"), "weights": ("", "dscale", "dbias")}[asked]
+    return Case(
+        f"{shape}, {axis}, {asked}",
+        "LayerNormalizationGrad",
+        feeds,
+        outputs,
+        magnitudes,
+        {"axis": axis},
+        int(np.prod(shape)),
+        peerless="" if asked == "all" else "its outputs are not optional",
+    )
+
+
 CASES: list[Case] = [
     *_relu(),
     *(_convolution(name, "all") for name in _CONVOLUTIONS),
     *(_convolution("strides", asked) for asked in _ASKED if asked != "all"),
+    *(_gather(name) for name in _GATHERED),
+    _layer_norm(3, 7, 128),
+    _layer_norm(1000, 24),
+    _layer_norm(5, 3),
+    _layer_norm(4, 37, axis=0),
+    _layer_norm(2, 3, 5, 7, axis=2),
+    _layer_norm(6, 50, asked="weights"),
 ]

@@ -2,20 +2,10 @@
 #pragma once
 
 #include "conv_gradient-inl.h"
+#include "norm_gradient-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
-
-// Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
-inline Float load_some(const float* from, int64_t count) {
-  float padded[kLanes] = {};
-  __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(float));
-  return load<Float>(padded);
-}
-
-inline void store_some(float* to, Float lanes, int64_t count) {
-  __builtin_memcpy(to, &lanes, static_cast<size_t>(count) * sizeof(float));
-}
 
 inline Float relu_gradient(Float dy, Float x) { return x > Float{} ? dy : Float{}; }
 
@@ -29,7 +19,18 @@ void relu(const float* dy, const float* x, float* dx, int64_t count) {
   for_lanes(count, body, tail);
 }
 
-constexpr GradientKernels gradient_kernels = {relu, transpose, weight_unit, input_unit};
+void add(const float* terms, float* sums, int64_t count) {
+  const auto body = [=](int64_t i) {
+    store(sums + i, load<Float>(sums + i) + load<Float>(terms + i));
+  };
+  const auto tail = [=](int64_t i, int64_t rest) {
+    store_some(sums + i, load_some(sums + i, rest) + load_some(terms + i, rest), rest);
+  };
+  for_lanes(count, body, tail);
+}
+
+constexpr GradientKernels gradient_kernels = {
+    relu, add, transpose, weight_unit, input_unit, layer_norm};
 
 }  // namespace
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

@@ -36,14 +36,26 @@ struct InputUnit {
   int64_t channel_step, row_step, column_step;
 };
 
+// Rows of a layer normalization of x.
+struct NormRows {
+  const float *dy, *x, *scale;               // scale: one row
+  const float *mean, *inverse_deviation;     // one number a row
+  float* dx;                                 // nullptr where nobody wants it
+  int64_t count, width;
+};
+
 struct GradientKernels {
   // dx = dy where x > 0, else 0. `dx` may be `dy`.
   void (*relu)(const float* dy, const float* x, float* dx, int64_t count);
+  // sums += terms
+  void (*add)(const float* terms, float* sums, int64_t count);
   // out[column][row] = in[row][column]; a row of `out` is filled with zeros up to `width`.
   void (*transpose)(const float* in, int64_t in_step, int64_t rows, int64_t columns, float* out,
                     int64_t out_step, int64_t width);
   void (*weight_unit)(const WeightUnit& unit);
   void (*input_unit)(const InputUnit& unit);
+  // Adds what the rows add to the gradients of scale and bias.
+  void (*layer_norm)(const NormRows& rows, float* scale_sums, float* bias_sums);
 };
 
 // The first of `count` rows that tile `index` of `tiles` holds: they differ by one at most.

@@ -29,6 +29,8 @@ Domain make_domain(const ort::Api& api) {
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   add(relu_grad_operator(api));
   add(conv_grad_operator(api));
+  add(gather_grad_operator(api));
+  add(layer_normalization_grad_operator(api));
   return domain;
 }
 

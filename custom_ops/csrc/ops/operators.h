@@ -21,5 +21,7 @@ std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);
 // Gradients in float32 (gradients.h).
 const ort::CustomOp* relu_grad_operator(const ort::Api& api);
 const ort::CustomOp* conv_grad_operator(const ort::Api& api);
+const ort::CustomOp* gather_grad_operator(const ort::Api& api);
+const ort::CustomOp* layer_normalization_grad_operator(const ort::Api& api);
 
 }  // namespace onnxbf

@@ -97,6 +97,18 @@ MISFITS: list[tuple[str, dict[str, tuple[int, ...]], dict[str, Any], str]] = [
     ("ConvGrad", {"dy": (2, 4, 4), "x": (2, 3, 5), "w": (4, 3, 3)}, {}, "is not that of the conv"),
     ("ConvGrad", {"dy": (2, 4, 3), "x": (2, 3, 5), "w": (4, 3, 3)}, {"strides": [0]}, "positive"),
     ("ConvGrad", {"dy": (2, 4, 3), "x": (2, 3, 5), "w": (4, 3, 3)}, {"pads": [1]}, "must fit"),
+    (
+        "LayerNormalizationGrad",
+        {"dy": (2, 3), "x": (2, 3), "scale": (2,), "mean": (2, 1), "deviation": (2, 1)},
+        {},
+        "fit each other",
+    ),
+    (
+        "LayerNormalizationGrad",
+        {"dy": (2, 3), "x": (2, 3), "scale": (3,), "mean": (2, 1), "deviation": (2, 1)},
+        {"axis": 2},
+        "no dimension of x",
+    ),
 ]
 
 
@@ -113,3 +125,22 @@ def test_what_does_not_fit_is_refused(
     feeds = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     with pytest.raises(ModelError, match=rf"make_dx.*{message}"):
         run(session, feeds)
+
+
+@pytest.mark.parametrize(
+    ("index", "rows", "message"), [(4, 1, "index 4"), (-5, 1, "index -5"), (0, 2, "shape of dy")]
+)
+def test_indices_and_rows_that_do_not_fit_are_refused(index: int, rows: int, message: str) -> None:
+    kinds = {"shape": TensorProto.INT64, "indices": TensorProto.INT64, "dy": TensorProto.FLOAT}
+    proto = model(
+        [ours("GatherGrad", [*kinds], "dx")],
+        [value(name, kind) for name, kind in kinds.items()],
+        [value("dx")],
+    )
+    feeds = {
+        "shape": np.array([4, 3]),
+        "indices": np.array([index]),
+        "dy": np.ones((rows, 3), np.float32),
+    }
+    with pytest.raises(ModelError, match=rf"make_dx.*{message}"):
+        run(make_session(proto.SerializeToString()), feeds)

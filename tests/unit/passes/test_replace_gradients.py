@@ -38,7 +38,7 @@ def domains(model: ir.Model) -> dict[str | None, str]:
     return {node.name: node.domain for node in model.graph}
 
 
-@pytest.fixture(scope="module", params=["torch_cnn_unoptimized"])
+@pytest.fixture(scope="module", params=["torch_cnn_unoptimized", "torch_gpt2"])
 def gradient(request: pytest.FixtureRequest) -> ir.Model:
     binding = pytest.importorskip("onnxruntime.capi._pybind_state")
     if not hasattr(binding, "GradientGraphBuilder"):
