@@ -29,7 +29,7 @@ def replaced(model: ir.Model) -> ir.Model:
 
 
 def parsed(body: str) -> ir.Model:
-    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "ai.onnxbf" : 1]>
     g ({body}"""
     return from_proto(onnx.parser.parse_model(text))
 
@@ -88,6 +88,13 @@ def test_gradients_alone_are_no_sign_of_a_conversion() -> None:
     assert domains(found) == {"a_Grad": "ai.onnxbf"}
     _, report = convert(found, "bf16")
     assert not report.already_converted
+
+
+def test_other_operators_of_ours_are_one() -> None:
+    model = parsed("""float[2, 2] x) => (float[2, 2] y) {
+        [product] y = ai.onnxbf.MatMul <arithmetic = "exact"> (x, x)
+    }""")
+    assert convert(model, "bf16")[1].already_converted
 
 
 def test_other_types_are_left_alone() -> None:
