@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,28 +19,47 @@ if TYPE_CHECKING:
 @click.command(
     "selftest",
     epilog=examples(
-        "onnxbf selftest", "onnxbf selftest --quick", "onnxbf selftest --json > selftest.json"
+        "onnxbf selftest",
+        "onnxbf selftest --quick",
+        "onnxbf selftest --profile avx512_bf16",
+        "onnxbf selftest --json > selftest.json",
     ),
 )
 @click.option("--quick", is_flag=True, help="A few seconds' worth, on fewer numbers.")
+@click.option(
+    "--profile",
+    help="Check the matrix products of this arithmetic profile instead.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="[default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(context: click.Context, quick: bool, threads: int | None, as_json: bool) -> None:
+def command(
+    context: click.Context, quick: bool, profile: str | None, threads: int | None, as_json: bool
+) -> None:
     """Check every kernel, on every instruction set of this CPU, against its oracles.
 
     The oracles share no code with the kernels: another implementation in NumPy, and the CPU's own
-    conversion instructions where it has them. Exit code 1 says that some result had a wrong bit.
+    conversion and dot product instructions where it has them. Exit code 1 says that some result had
+    a wrong bit.
     """
-    from onnxbf.custom_ops.selftest import run_checks
-
-    found = run_checks(quick=quick, threads=threads)
+    found = _checks(profile, quick=quick, threads=threads)
     checks = list(found) if as_json else _print(found)
     passed = all(check.mismatches == 0 for check in checks)
     if as_json:
         rows = [asdict(check) for check in checks]
         click.echo(json.dumps({"passed": passed, "checks": rows}, indent=2))
     context.exit(0 if passed else 1)
+
+
+def _checks(profile: str | None, *, quick: bool, threads: int | None) -> Iterator[Check]:
+    if profile is None:
+        from onnxbf.custom_ops.selftest import run_checks
+
+        return run_checks(quick=quick, threads=threads)
+    from onnxbf.arithmetic import parse_arithmetic
+    from onnxbf.custom_ops.profile_selftest import run_profile_checks
+
+    return run_profile_checks(parse_arithmetic(profile), quick=quick, threads=threads)
 
 
 def _print(found: Iterable[Check]) -> list[Check]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
+from onnxbf.arithmetic import Arithmetic
 from onnxbf.cli.main import group
-from onnxbf.custom_ops import selftest
+from onnxbf.custom_ops import profile_selftest, selftest
 from onnxbf.custom_ops.selftest import Check
 
 GOOD = Check("bf16:rne", 4_294_967_296, 0, 12.25, "scalar, avx2")
@@ -50,3 +51,20 @@ def test_json(monkeypatch: pytest.MonkeyPatch, check: Check, code: int) -> None:
     assert result.exit_code == code
     assert data["passed"] is (code == 0)
     assert data["checks"][0]["mismatches"] == check.mismatches
+
+
+def test_a_profile_is_checked_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checks(profile: Arithmetic, *, quick: bool, threads: int | None) -> Iterator[Check]:
+        assert (str(profile), quick, threads) == ("kahan", True, 2)
+        yield GOOD
+
+    monkeypatch.setattr(profile_selftest, "run_profile_checks", checks)
+    arguments = ["selftest", "--quick", "--threads", "2", "--profile", "kahan"]
+    result = CliRunner().invoke(group, arguments)
+    assert result.exit_code == 0 and result.output.startswith("ok")
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    result = CliRunner().invoke(group, ["selftest", "--profile", "avx512_bf61"])
+    assert result.exit_code == 2
+    assert "did you mean 'avx512_bf16'?" in result.output

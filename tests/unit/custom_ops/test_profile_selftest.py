@@ -1,0 +1,79 @@
+"""The self-test of a profile: it passes on right kernels, and finds wrong ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onnxbf.arithmetic import PROFILES, Arithmetic, parse_arithmetic
+from onnxbf.custom_ops import profile_selftest
+from onnxbf.custom_ops.kernels import cpu_dots, kernels
+from onnxbf.custom_ops.profile_selftest import run_profile_checks
+from onnxbf.formats import Cast, Rounding
+
+ON_CPU = "against VDPBF16PS"
+WRONG = [  # the kernels read the name alone, so that here the definition is another one
+    replace(PROFILES["avx512_bf16"], flush=False),
+    replace(PROFILES["fp32"], accumulator=Cast(PROFILES["fp32"].accumulator.format, Rounding.UP)),
+    replace(PROFILES["torch_cpu_bf16"], result=None),
+]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The definition is slow to work out: of few sums here."""
+    kept = ("any bits", "products about the smallest number")
+    numbers = {name: profile_selftest.NUMBERS[name] for name in kept}
+    monkeypatch.setattr(profile_selftest, "NUMBERS", numbers)
+    monkeypatch.setattr(profile_selftest, "SHAPES", ((5, 2, 3), (2, 33, 2)))
+    monkeypatch.setattr(profile_selftest, "WHOLE", ((13, 40, 33),))
+
+
+def test_right_kernels_pass() -> None:
+    profile = parse_arithmetic("chunked{size=3}")
+    checks = list(run_profile_checks(profile, quick=True, threads=1))
+    assert all(check.passed for check in checks)
+    ran = [check for check in checks if check.name != ON_CPU]
+    assert len(ran) == len(profile_selftest.NUMBERS) + 3
+    assert all(check.cases > 0 for check in ran)
+    assert all("scalar" in check.detail for check in ran)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("profile", WRONG, ids=str)
+def test_wrong_bits_are_found(profile: Arithmetic) -> None:
+    checks = list(run_profile_checks(profile, quick=True, threads=1))
+    wrong = [check for check in checks if not check.passed]
+    assert wrong and all("gave 0x" in check.detail for check in wrong)
+
+
+@pytest.mark.usefixtures("few")
+def test_the_cpu_judges_where_it_can() -> None:
+    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    assert found.name == ON_CPU and found.passed
+    probe = np.zeros((16, 2), np.uint16)
+    if cpu_dots(probe, probe) is None:
+        assert found.cases == 0 and found.detail == "this CPU has no VDPBF16PS"
+    else:
+        assert found.cases >= 2 * profile_selftest.CPU_ROWS**2
+
+
+@pytest.mark.usefixtures("few")
+def test_sums_are_compared_with_the_cpus_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the scalar kernels in the place of the instruction, whose sums are of the same shape."""
+
+    def by_kernels(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        used, profile = kernels(), PROFILES["avx512_bf16"]
+        left, right = ((side.astype(np.uint32) << 16).view(np.float32) for side in (a, b))
+        rows = zip(left, right)
+        return np.concatenate([used.matmul(x[None], y[:, None], profile)[0] for x, y in rows])
+
+    monkeypatch.setattr(profile_selftest, "cpu_dots", by_kernels)
+    monkeypatch.setattr(profile_selftest, "CPU_ROWS", 16)
+    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    assert found.passed and found.cases >= 2 * 16**2
+    monkeypatch.setattr(profile_selftest, "cpu_dots", lambda a, b: by_kernels(a, b) + 1)
+    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    assert not found.passed
