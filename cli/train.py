@@ -53,7 +53,8 @@ _OPTIONS = (
     _option(
         "--metric",
         "metrics",
-        "Measured on the validation data: accuracy, top-k, auc, perplexity, psnr, mse, mae.",
+        "Measured on the validation data: accuracy, top-k, auc, perplexity, confidence, "
+        "confidence-deviation, class-confidence-deviation, psnr, mse, mae.",
         multiple=True,
         metavar="METRIC",
     ),

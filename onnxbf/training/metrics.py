@@ -8,6 +8,11 @@ from dataclasses import fields, replace
 from onnxbf.errors import SpecError
 from onnxbf.spec import parse_spec
 from onnxbf.training.class_metrics import Accuracy, Auc, Perplexity, TopK
+from onnxbf.training.confidence_metrics import (
+    ClassConfidenceDeviation,
+    Confidence,
+    ConfidenceDeviation,
+)
 from onnxbf.training.loss_functions import CrossEntropy, Loss
 from onnxbf.training.losses import Output
 from onnxbf.training.metric import Metric
@@ -19,6 +24,9 @@ __all__ = ["METRICS", "Metric", "parse_metric"]
 METRICS: Mapping[str, Callable[..., Metric]] = {
     "accuracy": Accuracy,
     "auc": Auc,
+    "class-confidence-deviation": ClassConfidenceDeviation,
+    "confidence": Confidence,
+    "confidence-deviation": ConfidenceDeviation,
     "mae": Mae,
     "mse": Mse,
     "perplexity": Perplexity,

@@ -239,7 +239,7 @@ def test_labels_and_one_output_are_needed(name: str) -> None:
 
 def test_metrics_say_which_is_better() -> None:
     better = {name: _metric(name).better for name in METRICS}
-    lower = {"mae", "mse", "perplexity"}
+    lower = {"mae", "mse", "perplexity", "confidence-deviation", "class-confidence-deviation"}
     assert better == {name: "lower" if name in lower else "higher" for name in METRICS}
 
 
@@ -283,3 +283,38 @@ def test_perplexity_needs_the_mean_cross_entropy(loss: str) -> None:
 def test_texts_that_name_no_metric(text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         parse_metric(text, CrossEntropy())
+
+
+def _softmax(scores: list[float]) -> list[float]:
+    powers = [math.exp(score) for score in scores]
+    return [power / sum(powers) for power in powers]
+
+
+@settings(max_examples=50)
+@given(data=st.data(), parts=st.integers(1, 4))
+def test_confidences_are_those_of_the_softmax(data: st.DataObject, parts: int) -> None:
+    classes = data.draw(st.integers(2, 4))
+    row = st.lists(st.integers(-8, 8), min_size=classes, max_size=classes, unique=True)
+    scores = data.draw(st.lists(row, min_size=4, max_size=12)) if classes > 0 else []
+    labels = [data.draw(st.integers(0, classes - 1)) for _ in scores]
+    right = [
+        (max(_softmax(row)), label)
+        for row, label in zip(scores, labels)
+        if row.index(max(row)) == label
+    ]
+    sure = [confidence for confidence, _ in right]
+    by_class = [[c for c, label in right if label == k] for k in range(classes)]
+    means = [float(np.mean(each)) if each else 0.0 for each in by_class]
+    expected = {
+        "confidence": np.mean(sure) if sure else _NAN,
+        "confidence-deviation": np.std(sure) if sure else _NAN,
+        "class-confidence-deviation": np.std(means),
+    }
+    for name, value in expected.items():
+        assert _measure(name, scores, labels, parts) == pytest.approx(value, nan_ok=True), name
+
+
+def test_confidence_of_what_is_ignored_and_of_nan() -> None:
+    scores = [[0.0, 100.0], [_NAN, 1.0], [0.0, 3.0]]
+    assert _measure("confidence", scores, [1, 1, -100]) == 1.0
+    assert math.isnan(_measure("confidence", scores[1:], [1, -100]))

@@ -11,23 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.studies.published_rates import PUBLISHED, STEPS
 from onnxbf.training.schedules import SCHEDULES, parse_schedule
-
-_CYCLE = "k0=0.01,k1=0.1,l=20"
-# LRBench's table at steps 0, 1, 10, 20, 40, 45.
-_PUBLISHED = {
-    f"TRI{{{_CYCLE}}}": (0.01, 0.0145, 0.055, 0.1, 0.01, 0.0325),
-    f"TRI2{{{_CYCLE}}}": (0.01, 0.0145, 0.055, 0.1, 0.01, 0.02125),
-    f"TRIEXP{{{_CYCLE},gamma=0.99}}": (0.01, None, 0.050697, None, None, None),
-    f"SIN{{{_CYCLE}}}": (0.01, 0.017061, 0.07364, 0.1, 0.01, None),
-    f"SIN2{{{_CYCLE}}}": (0.01, 0.017061, 0.07364, 0.1, 0.01, 0.027221),
-    f"SINEXP{{{_CYCLE},gamma=0.99}}": (0.01, None, 0.067555, None, None, None),
-    f"COS{{{_CYCLE}}}": (0.1, 0.097798, 0.01, 0.1, 0.1, 0.055),
-    "STEP{k0=0.1,gamma=0.1,l=30}": (0.1, 0.1, 0.1, 0.1, 0.01, 0.01),
-    "EXP{k0=0.1,gamma=0.99}": (0.1, 0.099, None, None, 0.066897, None),
-    "INV{k0=0.1,gamma=0.01,p=0.75}": (0.1, None, None, None, 0.077697, None),
-    "POLY{k0=0.1,p=1.2,l=200}": (0.1, None, None, None, 0.076508, None),
-}
 
 
 def _tri(t: float, l: float) -> float:  # noqa: E741
@@ -97,10 +82,10 @@ _CLOSED: dict[str, Callable[[int], float]] = {
 }
 
 
-@pytest.mark.parametrize("text", _PUBLISHED)
+@pytest.mark.parametrize("text", PUBLISHED)
 def test_the_published_table(text: str) -> None:
     schedule = parse_schedule(text)
-    for step, expected in zip((0, 1, 10, 20, 40, 45), _PUBLISHED[text]):
+    for step, expected in zip(STEPS, PUBLISHED[text]):
         if expected is not None:
             digits = 5e-7 / expected  # printed to six decimals
             assert schedule(step) == pytest.approx(expected, rel=max(1e-6, digits))

@@ -1,0 +1,95 @@
+"""Train a network of a study and see what it has learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxbf.recipe import load_recipe
+from onnxbf.studies.task import LABELS, Task
+from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.training.lane import Lane
+from onnxbf.training.loss_scale import LossScale
+from onnxbf.training.metrics import Metric
+from onnxbf.training.schedule import Schedule
+from onnxbf.training.trainer import Trainer
+
+Array = NDArray[Any]
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What training came to.
+
+    Attributes:
+        history: the scores on the test data after each epoch, and the mean ``loss`` of its steps.
+        training_loss: of the network at the end, over all training data.
+        trainer: as it stands at the end.
+    """
+
+    history: Sequence[Mapping[str, float]]
+    training_loss: float
+    trainer: Trainer
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        return self.history[-1]
+
+
+def learn(
+    graphs: TrainingGraphs,
+    task: Task,
+    schedule: Schedule,
+    epochs: int,
+    metrics: Mapping[str, type[Metric]],
+    *,
+    recipe: str = "none",
+    seed: int = 0,
+    loss_scale: float = 1.0,
+) -> Learned:
+    """Train on batches of 32, the last and incomplete one of an epoch left out.
+
+    Args:
+        metrics: what is measured after each epoch, by the column's name.
+        seed: of the examples' order and of stochastic rounding.
+    """
+    under = graphs.under(load_recipe(recipe), seed=seed)
+    trainer = Trainer(under, loss_scale=LossScale(loss_scale), threads=1, stop_on_nan=False)
+    lane = Lane(recipe, trainer, schedule, epochs)
+    rng = np.random.default_rng(seed)
+    labels = graphs.attached.labels[0]
+    test = _named(task.testing, labels)
+    for _ in range(epochs):
+        for batch in _batches(_named(task.training, labels), rng):
+            lane.step([batch])
+        lane.end_epoch([test], labels, {name: metric() for name, metric in metrics.items()})
+    loss, _ = trainer.evaluate(_named(task.training, labels))
+    return Learned(lane.history, loss, trainer)
+
+
+def steps_of(task: Task) -> int:
+    """The steps of an epoch."""
+    return len(task.training[LABELS]) // BATCH
+
+
+def steps_to(values: Sequence[float], target: float) -> float:
+    """How many epochs it took to reach a target from below; infinity where it was not reached."""
+    return next((epoch for epoch, value in enumerate(values, 1) if value >= target), math.inf)
+
+
+def _named(data: Mapping[str, Array], labels: str) -> dict[str, Array]:
+    return {labels if name == LABELS else name: array for name, array in data.items()}
+
+
+def _batches(data: Mapping[str, Array], rng: np.random.Generator) -> Iterator[dict[str, Array]]:
+    count = len(next(iter(data.values())))
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH + 1, BATCH):
+        rows = order[start : start + BATCH]
+        yield {name: array[rows] for name, array in data.items()}

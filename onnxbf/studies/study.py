@@ -1,0 +1,133 @@
+"""What a study is, and how one is carried out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnxbf.errors import SpecError
+from onnxbf.studies.chart import Chart
+from onnxbf.studies.claim import Claim, Finding
+
+Number = float | int
+Row = Mapping[str, str | Number]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done: trainings with other ``seeds``, and whether less will do (``quick``)."""
+
+    seeds: int
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise SpecError(f"--seeds must be at least 1, not {self.seeds}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of a study's work, such as a training; ``rows`` does it."""
+
+    name: str
+    rows: Callable[[], Iterable[Row]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study; its fields are its options.
+
+    Attributes:
+        name: what the command line calls it.
+        source: the paper.
+        about: what is done, in a line.
+        claims: what is judged, with limits.
+        seeds: how many, unless told: by default and for ``--quick``.
+        charts: what is drawn of the rows.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    about: ClassVar[str]
+    claims: ClassVar[Sequence[Claim]]
+    seeds: ClassVar[tuple[int, int]] = (3, 1)
+    charts: ClassVar[Sequence[Chart]] = ()
+
+    def cells(self, effort: Effort) -> Sequence[Cell]:
+        """All the work, in pieces.
+
+        Raises:
+            OnnxbfError: the options ask for what cannot be.
+        """
+        raise NotImplementedError
+
+    def judge(self, rows: Sequence[Row]) -> Mapping[str, float]:
+        """The number for every claim."""
+        raise NotImplementedError
+
+    def table(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """What is shown of the rows: all of them, or their means."""
+        return rows
+
+    def remarks(self, rows: Sequence[Row]) -> Sequence[str]:
+        """What else the rows say, in sentences."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class CellDone:
+    """A cell is done; ``done`` of ``total`` are."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A study is done."""
+
+    study: Study
+    effort: Effort
+    rows: Sequence[Row]
+    findings: Sequence[Finding]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed for finding in self.findings)
+
+
+def run_study(study: Study, effort: Effort) -> Iterator[CellDone | Outcome]:
+    """Carry out a study: each cell as it is done, then the outcome."""
+    started = time.monotonic()
+    cells = study.cells(effort)
+    rows: list[Row] = []
+    for done, cell in enumerate(cells, 1):
+        rows += cell.rows()
+        yield CellDone(cell.name, done, len(cells))
+    measured = study.judge(rows)
+    findings = [Finding(claim, measured[claim.name]) for claim in study.claims]
+    yield Outcome(study, effort, rows, findings, time.monotonic() - started)
+
+
+def effort_for(study: Study, seeds: int | None, quick: bool) -> Effort:
+    """The effort that is asked for: the study's own number of seeds unless told."""
+    usual, least = study.seeds
+    return Effort(seeds or (least if quick else usual), quick)
+
+
+def means(rows: Sequence[Row], by: Sequence[str], of: Sequence[str]) -> list[Row]:
+    """Rows in groups that agree in ``by``, with the mean of every column in ``of``."""
+    groups: dict[tuple[str | Number, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    return [
+        {
+            **dict(zip(by, key)),
+            **{name: sum(float(row[name]) for row in group) / len(group) for name in of},
+        }
+        for key, group in groups.items()
+    ]

@@ -1,0 +1,85 @@
+"""Studies whole, as short as they can be: they pass, and with broken rounding they fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+for _package in ("sklearn", "matplotlib"):
+    pytest.importorskip(_package)
+_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+pytestmark = pytest.mark.skipif(
+    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
+)
+
+from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
+from onnxbf.studies import lrbench, narrow_range  # noqa: E402
+from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
+from onnxbf.studies.study import Effort, Outcome, Study, effort_for, run_study  # noqa: E402
+
+QUICK = [name for name in STUDIES]
+
+
+def _outcome(study: Study, seeds: int | None = None) -> Outcome:
+    *_, outcome = run_study(study, effort_for(study, seeds, quick=True))
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def _failed(study: Study) -> set[str]:
+    return {finding.claim.name for finding in _outcome(study).findings if not finding.passed}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_claim_holds(name: str) -> None:
+    assert not _failed(study_class(name)())
+
+
+def test_a_format_that_is_too_coarse_fails_the_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lrbench, "POLICIES", (*lrbench.POLICIES[:2], "SIN{k0=0.001,k1=0.1,l=78}"))
+    coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
+    assert "D3 rounded" in _failed(lrbench.LrBench(recipe=coarse))
+
+
+def test_a_narrow_format_fails_where_bf16_holds() -> None:
+    assert "A3 bits" in _failed(narrow_range.Range(recipe="fp16"))
+
+
+def test_rounding_that_truncates_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = narrow_range.quantize
+    monkeypatch.setattr(narrow_range, "quantize", lambda x, _: exact(x, "bf16:rtz"))
+    assert _failed(narrow_range.Range()) == {"bias rne"}
+
+
+def test_a_target_is_verified() -> None:
+    study = lrbench.LrBench(target=0.97)
+    rows = [
+        {"policy": "p", "recipe": "none", "seed": seed, **dict.fromkeys(lrbench._SHOWN, 0.5)}
+        | {f"accuracy_{epoch}": 0.97 if epoch >= first else 0.5 for epoch in range(1, 21)}
+        for seed, first in enumerate((3, 9))
+    ]
+    assert "p under none: reaches 0.97 after 9 epochs at most" in study.remarks(rows)
+    missed = [{**row, **{f"accuracy_{e}": 0.5 for e in range(1, 21)}} for row in rows]
+    assert "p under none: does not reach 0.97 in 20 epochs" in study.remarks(missed)
+
+
+def test_options_are_checked_before_anything_is_trained() -> None:
+    for study, error in (
+        (lrbench.LrBench(recipe="bf17"), NameUnknown),
+        (lrbench.LrBench(policies=("TRI{k0=1}",)), SpecError),
+        (lrbench.LrBench(target=97.0), SpecError),
+        (narrow_range.Range(narrow="fp17"), NameUnknown),
+    ):
+        with pytest.raises(error):
+            study.cells(Effort(1))
+
+
+def test_seeds_fix_everything() -> None:
+    first, second = (
+        [row for cell in narrow_range.Range().cells(Effort(1)) for row in cell.rows()]
+        for _ in range(2)
+    )
+    assert first == second
+    assert all(
+        np.isfinite(float(v)) for row in first for v in row.values() if not isinstance(v, str)
+    )
