@@ -7,7 +7,10 @@ numbers, the format of the result. Each prints to the text that makes it:
 step, stands in ``onnxbf.dot``.
 
 Sources: Intel SDM, VDPBF16PS and TDPBF16PS; Arm ARM, BFDOT and FPCR.EBF; Higham, Accuracy and
-Stability of Numerical Algorithms, 4.2 and 4.3 (pairwise and compensated summation).
+Stability of Numerical Algorithms, 4.2 and 4.3 (pairwise and compensated summation). Tensor cores:
+Fasi, Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer
+Science 7:e330, 2021 (Volta, Ampere); Khattak and Mikaitis, "Accurate models of NVIDIA tensor
+cores", arXiv 2512.07004, 2025, and MMA-Sim (Hopper); DeepSeek-V3, arXiv 2412.19437, 3.3.
 """
 
 from __future__ import annotations
@@ -16,11 +19,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from onnxbf.errors import NameUnknown, SpecError, UnsupportedError
-from onnxbf.formats import BFLOAT16, FLOAT32, Cast, Rounding, Subnormals, parse_cast
+from onnxbf.formats import (
+    BFLOAT16,
+    FLOAT8_E4M3FN,
+    FLOAT16,
+    FLOAT32,
+    Cast,
+    Overflow,
+    Rounding,
+    Subnormals,
+    parse_cast,
+    parse_format,
+)
 from onnxbf.spec import TextEnum, parse_spec
 
 WIDEST_ROUNDED = 21  # mantissa bits that an FP32 number rounded to odd can still be rounded to
 LONGEST_CHUNK = 1 << 20
+LONGEST_GROUP = 64
+WIDEST_ALIGNED = 25
+LARGEST_ALIGNED = 29  # of log2(group) + bits: the sums of the kernels hold no more
+WIDEST_FACTOR = 10  # mantissa bits of the operands of an aligned sum: a product then has 22 at most
 FP32 = Cast(FLOAT32)
 
 
@@ -35,6 +53,9 @@ class Step(TextEnum):
     PAIRWISE = "pairwise"  # rounded products added by twos, their sums by twos, and so on
     KAHAN = "kahan"  # rounded products, with a running compensation
     EXACT = "exact"  # one rounding, of the exact sum
+    ALIGNED = (
+        "aligned"  # a group of products and the accumulator, cut off below a common last place
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,8 @@ class Arithmetic:
         long_chunk: the same where there are more than 1024 products; 0 is ``chunk``, too.
         outer: the cast after each addition of a chunk's sum to the sum of chunks.
         result: what the sum is rounded to in the end.
+        group: of ALIGNED, products that are added to the accumulator at a time.
+        bits: of ALIGNED, places below the largest exponent of a group that count.
     """
 
     name: str
@@ -63,6 +86,8 @@ class Arithmetic:
     long_chunk: int = 0
     outer: Cast = FP32
     result: Cast | None = None
+    group: int = 0
+    bits: int = 0
 
     def chunk_of(self, count: int) -> int:
         """Products in a chunk of a sum of ``count``; at least 1."""
@@ -74,6 +99,16 @@ class Arithmetic:
 
 
 _INTEL = Cast(BFLOAT16, subnormals=Subnormals.FLUSH)  # VCVTNEPS2BF16
+_CUT_OFF = Cast(FLOAT32, Rounding.TOWARD_ZERO)
+
+
+def _tensor_core_model(
+    name: str, unit: str, group: int, bits: int, operands: Cast, accumulator: Cast = _CUT_OFF
+) -> Arithmetic:
+    summary = f"a model of {unit}: groups of {group} products, cut off after {bits} places"
+    made = Arithmetic(name, summary, Step.ALIGNED, accumulator, operands)
+    return replace(made, group=group, bits=bits)
+
 
 PROFILES: dict[str, Arithmetic] = {
     profile.name: profile
@@ -117,6 +152,17 @@ PROFILES: dict[str, Arithmetic] = {
             long_chunk=1024,
             result=Cast(BFLOAT16),
         ),
+        _tensor_core_model("volta_fp16", "V100's tensor cores", 4, 23, Cast(FLOAT16)),
+        _tensor_core_model("ampere_bf16", "A100's tensor cores", 8, 24, Cast(BFLOAT16)),
+        _tensor_core_model("hopper_bf16", "H100's tensor cores", 16, 25, Cast(BFLOAT16)),
+        _tensor_core_model(
+            "hopper_fp8",
+            "H100's tensor cores",
+            32,
+            13,
+            Cast(FLOAT8_E4M3FN, overflow=Overflow.SATURATE),
+            Cast(parse_format("e8m13"), Rounding.TOWARD_ZERO),
+        ),
         Arithmetic("pairwise", "FP32, products added by twos, sums by twos", Step.PAIRWISE),
         Arithmetic("kahan", "FP32 with compensated summation", Step.KAHAN),
         Arithmetic("exact", "the exact sum, rounded once to FP32: a yardstick", Step.EXACT),
@@ -129,7 +175,10 @@ def parse_arithmetic(text: str) -> Arithmetic:
 
     ``sequential{format=bf16,rounding=rne,subnormals=keep,overflow=infinity}`` rounds once after
     each multiply-add; ``chunked{size=64,inner=fp32,outer=bf16}`` sums chunks in one format and
-    their sums in another. What is left out has the values shown.
+    their sums in another.
+    ``tensor_core{group=4,bits=23,operands=fp16,accumulator=fp32:rtz,promote=0}`` adds groups of
+    products as tensor cores are modelled to, and where ``promote`` is not 0, the sums of so many
+    products in FP32. What is left out has the values shown.
 
     Raises:
         NameUnknown: an unknown profile, option, format or rounding.
@@ -140,9 +189,9 @@ def parse_arithmetic(text: str) -> Arithmetic:
     if spec.name in PROFILES:
         _known(spec.name, spec.options, ())
         return PROFILES[spec.name]
-    if spec.name not in _MAKERS:
-        raise NameUnknown("arithmetic", spec.name, [*PROFILES, *_MAKERS])
-    return _MAKERS[spec.name](spec.options)
+    if spec.name not in MAKERS:
+        raise NameUnknown("arithmetic", spec.name, [*PROFILES, *MAKERS])
+    return MAKERS[spec.name](spec.options)
 
 
 def _sequential(options: Mapping[str, str]) -> Arithmetic:
@@ -162,19 +211,73 @@ def _sequential(options: Mapping[str, str]) -> Arithmetic:
 
 def _chunked(options: Mapping[str, str]) -> Arithmetic:
     _known("chunked", options, ("size", "inner", "outer"))
-    size = options.get("size", "64")
-    if not size.isdecimal() or not 1 <= int(size) <= LONGEST_CHUNK:
-        raise SpecError(f"size of chunked is {size!r}, but must be from 1 to {LONGEST_CHUNK}.")
+    size = _whole("size of chunked", options.get("size", "64"), 1, LONGEST_CHUNK)
     inner, outer = (_accumulator(options.get(key, cast)) for key, cast in _CHUNKED.items())
     made = Arithmetic("", "sums of chunks in one format, their sum in another", accumulator=inner)
-    name = f"chunked{{size={int(size)},inner={_short(inner)},outer={_short(outer)}}}"
-    return replace(made, name=name, chunk=int(size), outer=outer)
+    name = f"chunked{{size={size},inner={_short(inner)},outer={_short(outer)}}}"
+    return replace(made, name=name, chunk=size, outer=outer)
+
+
+def _tensor_core(options: Mapping[str, str]) -> Arithmetic:
+    full = {**_TENSOR_CORE, **options}
+    _known("tensor_core", options, tuple(_TENSOR_CORE))
+    limits = {
+        "group": (1, LONGEST_GROUP),
+        "bits": (1, WIDEST_ALIGNED),
+        "promote": (0, LONGEST_CHUNK),
+    }
+    group, bits, promote = (
+        _whole(f"{key} of tensor_core", full[key], *limits[key]) for key in limits
+    )
+    if group << bits > 1 << LARGEST_ALIGNED:
+        raise UnsupportedError(
+            f"tensor_core with group={group} and bits={bits} is not offered: group * 2^bits is at "
+            f"most 2^{LARGEST_ALIGNED}."
+        )
+    operands, accumulator = parse_cast(full["operands"]), parse_cast(full["accumulator"])
+    stochastic = operands.rounding is Rounding.STOCHASTIC
+    if operands.format.mantissa_bits > WIDEST_FACTOR or stochastic:
+        raise UnsupportedError(
+            f"The operands {operands} are not offered: tensor_core takes formats of at most "
+            f"{WIDEST_FACTOR} mantissa bits, not rounded stochastically."
+        )
+    if accumulator != _CUT_OFF:
+        _check_aligned(accumulator)
+    shown = {**full, "group": group, "bits": bits, "promote": promote}
+    shown |= {"operands": _short(operands), "accumulator": _short(accumulator)}
+    text = ",".join(f"{key}={shown[key]}" for key in _TENSOR_CORE)
+    summary = "groups of products and the accumulator, aligned, cut off and added"
+    made = Arithmetic(f"tensor_core{{{text}}}", summary, Step.ALIGNED, accumulator, operands)
+    return replace(made, group=group, bits=bits, chunk=promote)
+
+
+def _check_aligned(cast: Cast) -> None:
+    stochastic = cast.rounding is Rounding.STOCHASTIC
+    if cast.format.mantissa_bits > WIDEST_ROUNDED or stochastic:
+        raise UnsupportedError(
+            f"The accumulator {cast} is not offered: beside {_CUT_OFF}, those of tensor_core have "
+            f"at most {WIDEST_ROUNDED} mantissa bits and do not round stochastically."
+        )
+
+
+def _whole(what: str, text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise SpecError(f"{what} is {text!r}, but must be from {least} to {most}.")
+    return int(text)
 
 
 _CHUNKED = {"inner": "fp32", "outer": "bf16"}
-_MAKERS: dict[str, Callable[[Mapping[str, str]], Arithmetic]] = {
+_TENSOR_CORE = {
+    "group": "4",
+    "bits": "23",
+    "operands": "fp16",
+    "accumulator": "fp32:rtz",
+    "promote": "0",
+}
+MAKERS: dict[str, Callable[[Mapping[str, str]], Arithmetic]] = {
     "sequential": _sequential,
     "chunked": _chunked,
+    "tensor_core": _tensor_core,
 }
 
 

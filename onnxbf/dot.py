@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic, Step
-from onnxbf.formats import Cast
-from onnxbf.rounding import round_fraction, round_value
+from onnxbf.formats import FLOAT32, Cast
+from onnxbf.rounding import exponent_in, round_fraction, round_value
 
 Numbers = Sequence[float] | NDArray[np.float32]
 _DEFAULT_NAN = np.uint32(0x7FC00000).view(np.float32)
@@ -161,6 +161,43 @@ def _exact(profile: Arithmetic, a: Numbers, b: Numbers) -> float:
     return _sum(profile, profile.accumulator, *zip(a, b))
 
 
+def _aligned(profile: Arithmetic, a: Numbers, b: Numbers) -> float:
+    total = 0.0
+    for start in range(0, len(a), profile.group):
+        part = slice(start, start + profile.group)
+        total = _add_aligned(profile, a[part], b[part], total)
+    return total
+
+
+def _add_aligned(profile: Arithmetic, a: Numbers, b: Numbers, total: float) -> float:
+    """Products and ``total``, each cut off toward zero below the same last place, and their sum.
+
+    That place stands ``bits`` below the largest exponent: of a product, the sum of the exponents of
+    its factors, as it comes before normalization. What is zero has no exponent. A sum from 2^128 on
+    is infinite before it is rounded.
+    """
+    if not all(map(math.isfinite, (*a, *b, total))):
+        return _sum(profile, profile.accumulator, *zip(a, b), (total, 1.0))
+    assert profile.operands is not None
+    fmt = profile.operands.format
+    terms = [
+        (Fraction(x) * Fraction(y), exponent_in(fmt, x) + exponent_in(fmt, y))
+        for x, y in zip(a, b)
+        if x and y
+    ]
+    if total:
+        terms.append((Fraction(total), exponent_in(FLOAT32, total)))
+    if not terms:
+        return 0.0
+    place = Fraction(2) ** (max(exponent for _, exponent in terms) - profile.bits)
+    exact = sum(math.trunc(number / place) for number, _ in terms) * place
+    if exact == 0:
+        return 0.0
+    if abs(exact) >= Fraction(2) ** 128:
+        return round_value(math.copysign(math.inf, exact), profile.accumulator)
+    return round_fraction(exact, profile.accumulator)
+
+
 _STEPS: dict[Step, Callable[[Arithmetic, Numbers, Numbers], float]] = {
     Step.FMA: _fma,
     Step.ODD_FIRST: _odd_first,
@@ -170,6 +207,7 @@ _STEPS: dict[Step, Callable[[Arithmetic, Numbers, Numbers], float]] = {
     Step.PAIRWISE: _pairwise,
     Step.KAHAN: _kahan,
     Step.EXACT: _exact,
+    Step.ALIGNED: _aligned,
 }
 
 

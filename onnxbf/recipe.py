@@ -347,6 +347,18 @@ RECIPES: dict[str, Recipe] = {
             {**_FP8, "arithmetic": "chunked{size=64,inner=e6m9,outer=e6m9}"},
             _read_only("bf16:rne"),
         ),
+        _both(
+            "hopper",
+            "FP8 (E4M3 throughout, saturating, unscaled) as DeepSeek-V3 multiplies on H100, by a "
+            "model of its tensor cores: sums of 14 bits, in FP32 after each 128 products",
+            {
+                **{role: _E4M3 for role in ("inputs", "weights", "gradients")},
+                "outputs": "bf16:rne",
+                "arithmetic": "tensor_core{group=32,bits=13,operands=e4m3fn:rne{overflow=saturate},"
+                "accumulator=e8m13:rtz,promote=128}",
+            },
+            _read_only("bf16:rne"),
+        ),
         Recipe("none", "nothing is rounded", ()),
     )
 }

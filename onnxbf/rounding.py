@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.formats import Cast, Overflow, Rounding, Specials, Subnormals
+from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Specials, Subnormals
 
 _UNIT = 2**32  # stochastic rounding sees the fraction as a 32-bit fixed-point number
 
@@ -47,6 +47,11 @@ def round_fraction(value: Fraction, cast: Cast, random: int = 0) -> float:
     if result > Fraction(fmt.max):
         return math.copysign(_overflow(cast, value > 0), sign)
     return math.copysign(float(result), sign)
+
+
+def exponent_in(fmt: NumberFormat, value: float) -> int:
+    """The exponent with which ``fmt`` writes a number that is not zero."""
+    return max(math.frexp(value)[1] - 1, fmt.min_exponent)
 
 
 def _exponent(magnitude: Fraction) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onnxbf.arithmetic import Arithmetic, Step
-from onnxbf.formats import BFLOAT16, FLOAT32, Cast, NumberFormat, Rounding, Subnormals
+from onnxbf.formats import FLOAT32, Cast, NumberFormat, Overflow, Rounding, Subnormals
 
 gmpy2 = pytest.importorskip("gmpy2", reason="GNU MPFR (gmpy2) is not installed")
 _ROUNDINGS = {
@@ -35,11 +35,16 @@ def _context(fmt: NumberFormat, rounding: Rounding = Rounding.NEAREST_EVEN) -> A
     )
 
 
-def _bfloat16(number: float, flush: bool) -> Number:
-    if flush and abs(number) < 2.0**-126:
+def _operand(number: float, cast: Cast) -> Number:
+    fmt = cast.format
+    if cast.subnormals is Subnormals.FLUSH and abs(number) < fmt.smallest_normal:
         return gmpy2.mpfr(0)
-    with _context(BFLOAT16):
-        return +gmpy2.mpfr(number, 60)
+    exact = gmpy2.mpfr(number, 60)  # made outside of the context, which would round it, too
+    with _context(fmt):
+        rounded = +exact
+    if cast.overflow is Overflow.SATURATE and abs(rounded) > fmt.max:
+        return gmpy2.mpfr(fmt.max if number > 0 else -fmt.max)
+    return rounded
 
 
 def _round_as(cast: Cast, flush: bool) -> Callable[[Callable[[], Number]], Number]:
@@ -82,8 +87,8 @@ def dot(profile: Arithmetic, a: Sequence[float], b: Sequence[float]) -> float:
     """The dot product of finite numbers as the profile says."""
     flushes = profile.flush or profile.step is Step.PAIR
     if profile.operands is not None:
-        intel = profile.operands.subnormals is Subnormals.FLUSH
-        left, right = ([_bfloat16(number, intel) for number in side] for side in (a, b))
+        cast = profile.operands
+        left, right = ([_operand(number, cast) for number in side] for side in (a, b))
     else:
         left, right = ([gmpy2.mpfr(number, 60) for number in side] for side in (a, b))
     if flushes:
@@ -174,6 +179,48 @@ def _exact(profile: Arithmetic, a: Sequence[Number], b: Sequence[Number]) -> Num
         return gmpy2.fsum(products)
 
 
+def _aligned(profile: Arithmetic, a: Sequence[Number], b: Sequence[Number]) -> Number:
+    """MPFR cuts off by itself: each term is rounded toward zero in the precision that is left."""
+    fmt, total = _operand_format(profile), gmpy2.mpfr(0)
+    if not all(map(gmpy2.is_finite, (*a, *b))):  # too large for the operands' format
+        return sum((x * y for x, y in zip(a, b)), total)
+    for start in range(0, len(a), profile.group):
+        part = slice(start, start + profile.group)
+        terms = [(x, y, fmt.min_exponent) for x, y in zip(a[part], b[part])]
+        terms.append((total, gmpy2.mpfr(1), FLOAT32.min_exponent))
+        total = _group(profile, [term for term in terms if term[0] and term[1]])
+        if not gmpy2.is_finite(total):
+            break
+    return total
+
+
+def _group(profile: Arithmetic, terms: Sequence[tuple[Number, Number, int]]) -> Number:
+    def exponent(number: Number, least: int) -> int:
+        return max(gmpy2.frexp(number)[0] - 1, least)
+
+    exponents = [exponent(x, least) + (y != 1 and exponent(y, least)) for x, y, least in terms]
+    place = max(exponents, default=0) - profile.bits
+    total = gmpy2.mpfr(0)
+    for x, y, _ in terms:
+        with gmpy2.context(precision=200):
+            product = x * y
+        kept = gmpy2.frexp(product)[0] - place  # binary places of it that count
+        if kept > 0:
+            with gmpy2.context(precision=kept, round=gmpy2.RoundToZero):
+                cut = +product
+            with gmpy2.context(precision=200):
+                total += cut
+    if not abs(total) < gmpy2.mpfr(2) ** 128:
+        return gmpy2.inf(1 if total > 0 else -1)
+    with _context(profile.accumulator.format, profile.accumulator.rounding):
+        return +total
+
+
+def _operand_format(profile: Arithmetic) -> NumberFormat:
+    assert profile.operands is not None
+    return profile.operands.format
+
+
 _STEPS: dict[Step, Callable[..., Number]] = {
     Step.FMA: _fma,
     Step.ODD_FIRST: _odd_first,
@@ -183,4 +230,5 @@ _STEPS: dict[Step, Callable[..., Number]] = {
     Step.PAIRWISE: _pairwise,
     Step.KAHAN: _kahan,
     Step.EXACT: _exact,
+    Step.ALIGNED: _aligned,
 }

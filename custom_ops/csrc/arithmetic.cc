@@ -5,11 +5,16 @@
 #include <stdexcept>
 #include <vector>
 
+#include "aligned.h"
+
 namespace onnxbf {
 namespace {
 
 constexpr int32_t kWidestRounded = 21;
 constexpr int64_t kLongestChunk = int64_t{1} << 20;
+constexpr int64_t kWidestAligned = 25;
+constexpr int64_t kLargestAligned = int64_t{1} << 29;  // of group * 2^bits
+constexpr int32_t kWidestFactor = 10;
 constexpr int64_t kLong = 1024;  // products; more of them go in chunks of long_chunk
 
 using Options = std::map<std::string, std::string>;
@@ -37,9 +42,12 @@ constexpr CastSpec cast(int32_t mantissa_bits, Rounding rounding, bool flush) {
 constexpr CastSpec kFloat32 = cast(23, kNearestEven, false);
 constexpr CastSpec kBfloat16 = cast(7, kNearestEven, false);
 constexpr CastSpec kIntel = cast(7, kNearestEven, true);
+constexpr CastSpec kCutOff = cast(23, kTowardZero, false);
+constexpr CastSpec kFloat16 = {5, 10, kIeee, kNearestEven, 0, 0, 32};
+constexpr CastSpec kE4m3fn = {4, 3, kNan, kNearestEven, 0, 1, 32};
 
 Arithmetic plain(Step step) {
-  return {step, kFloat32, std::nullopt, false, false, false, 0, 0, kFloat32, std::nullopt};
+  return {step, kFloat32, std::nullopt, false, false, false, 0, 0, kFloat32, std::nullopt, 0, 0};
 }
 
 Arithmetic intel(Step step, int64_t chunk, int64_t long_chunk) {
@@ -60,6 +68,16 @@ Arithmetic arm(Step step) {
   return made;
 }
 
+Arithmetic tensor_core(int64_t group, int32_t bits, const CastSpec& operands,
+                       const CastSpec& accumulator) {
+  Arithmetic made = plain(kAligned);
+  made.group = group;
+  made.bits = bits;
+  made.operands = operands;
+  made.accumulator = accumulator;
+  return made;
+}
+
 std::optional<Arithmetic> find_profile(const std::string& name) {
   if (name == "fp32") return plain(kFma);
   if (name == "avx512_bf16") {
@@ -75,6 +93,10 @@ std::optional<Arithmetic> find_profile(const std::string& name) {
     made.result = kBfloat16;
     return made;
   }
+  if (name == "volta_fp16") return tensor_core(4, 23, kFloat16, kCutOff);
+  if (name == "ampere_bf16") return tensor_core(8, 24, kBfloat16, kCutOff);
+  if (name == "hopper_bf16") return tensor_core(16, 25, kBfloat16, kCutOff);
+  if (name == "hopper_fp8") return tensor_core(32, 13, kE4m3fn, cast(13, kTowardZero, false));
   if (name == "pairwise") return plain(kPairwise);
   if (name == "kahan") return plain(kKahan);
   if (name == "exact") return plain(kExact);
@@ -163,11 +185,36 @@ CastSpec make_cast(const std::string& format, const std::string& rounding, Spec&
   return spec;
 }
 
+int64_t take_whole(Options& options, const std::string& key, const std::string& fallback,
+                   int64_t least, int64_t most) {
+  const int64_t number = whole_number(take(options, key, fallback));
+  if (number < least || number > most) {
+    complain(key + " must be from " + std::to_string(least) + " to " + std::to_string(most) + ".");
+  }
+  return number;
+}
+
 CastSpec accumulator(const CastSpec& spec) {
   if (!is_float32(spec) && spec.mantissa_bits > kWidestRounded) {
     complain("beside fp32:rne, accumulators have at most 21 mantissa bits.");
   }
   return spec;
+}
+
+Arithmetic read_tensor_core(Spec& spec) {
+  const int64_t group = take_whole(spec.options, "group", "4", 1, kLongestGroup);
+  const int64_t bits = take_whole(spec.options, "bits", "23", 1, kWidestAligned);
+  if (group << bits > kLargestAligned) complain("group * 2^bits must be at most 2^29.");
+  const CastSpec operands = parse_cast(take(spec.options, "operands", "fp16"));
+  const CastSpec sums = parse_cast(take(spec.options, "accumulator", "fp32:rtz"));
+  if (operands.mantissa_bits > kWidestFactor) complain("operands have at most 10 mantissa bits.");
+  if (!cuts_off(sums) && sums.mantissa_bits > kWidestRounded) {
+    complain("beside fp32:rtz, accumulators have at most 21 mantissa bits.");
+  }
+  Arithmetic made = tensor_core(group, static_cast<int32_t>(bits), operands, sums);
+  made.chunk = take_whole(spec.options, "promote", "0", 0, kLongestChunk);
+  refuse_rest(spec);
+  return made;
 }
 
 }  // namespace
@@ -186,6 +233,11 @@ bool is_float32(const CastSpec& cast) {
          cast.flush == 0 && cast.saturate == 0;
 }
 
+bool cuts_off(const CastSpec& cast) {
+  return cast.exponent_bits == 8 && cast.mantissa_bits == 23 && cast.rounding == kTowardZero &&
+         cast.flush == 0 && cast.saturate == 0;
+}
+
 CastSpec parse_cast(const std::string& text) {
   Spec spec = parse_spec(text);
   const size_t colon = spec.name.find(':');
@@ -199,6 +251,7 @@ Arithmetic parse_arithmetic(const std::string& text) {
     refuse_rest(spec);
     return *found;
   }
+  if (spec.name == "tensor_core") return read_tensor_core(spec);
   Arithmetic made = plain(kFma);
   if (spec.name == "sequential") {
     const std::string format = take(spec.options, "format", "bf16");
@@ -206,8 +259,7 @@ Arithmetic parse_arithmetic(const std::string& text) {
     return made;
   }
   if (spec.name != "chunked") complain("unknown arithmetic '" + spec.name + "'.");
-  made.chunk = whole_number(take(spec.options, "size", "64"));
-  if (made.chunk < 1 || made.chunk > kLongestChunk) complain("size must be from 1 to 1048576.");
+  made.chunk = take_whole(spec.options, "size", "64", 1, kLongestChunk);
   made.accumulator = accumulator(parse_cast(take(spec.options, "inner", "fp32")));
   made.outer = accumulator(parse_cast(take(spec.options, "outer", "bf16")));
   refuse_rest(spec);

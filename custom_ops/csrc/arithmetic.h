@@ -19,6 +19,7 @@ enum Step : int32_t {
   kPairwise,
   kKahan,
   kExact,
+  kAligned,
 };
 
 struct Arithmetic {
@@ -32,6 +33,8 @@ struct Arithmetic {
   int64_t long_chunk;
   CastSpec outer;
   std::optional<CastSpec> result;
+  int64_t group;  // of kAligned: products that are added at a time,
+  int32_t bits;   // and places below the largest exponent that count
 
   // Products in a chunk of a sum of `count`.
   int64_t chunk_of(int64_t count) const;
@@ -43,7 +46,8 @@ struct Arithmetic {
 Arithmetic parse_arithmetic(const std::string& text);
 CastSpec parse_cast(const std::string& text);
 
-// Whether a cast of float32 numbers is none: fp32:rne.
+// Whether a cast of float32 numbers is none: fp32:rne. And whether it is fp32:rtz.
 bool is_float32(const CastSpec& cast);
+bool cuts_off(const CastSpec& cast);
 
 }  // namespace onnxbf

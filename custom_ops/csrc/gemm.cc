@@ -178,6 +178,7 @@ class Multiplication {
   // Adds `count` products to sums that are zero.
   void chunk(int64_t count, const float* a, const float* b, float* sums) const {
     if (arithmetic_.step == kExact) return exact(count, a, b, sums);
+    if (arithmetic_.step == kAligned) return aligned(count, a, b, sums);
     const TileFunction function = kernel();
     if (arithmetic_.step != kEvenOdd) {
       function(plan_, arithmetic_.flush, count, a, b, sums);
@@ -219,6 +220,18 @@ class Multiplication {
         }
         sums[i * tiles_.columns + j] = sum.round();
       }
+    }
+  }
+
+  void aligned(int64_t count, const float* a, const float* b, float* sums) const {
+    const CastSpec& operands = *arithmetic_.operands;
+    const bool rounds = !cuts_off(arithmetic_.accumulator);
+    const int32_t least_exponent = 2 - (1 << (operands.exponent_bits - 1));
+    const Alignment alignment{arithmetic_.bits, least_exponent, rounds};
+    for (int64_t start = 0; start < count; start += arithmetic_.group) {
+      const int64_t length = std::min(arithmetic_.group, count - start);
+      tiles_.aligned(alignment, length, a + start * tiles_.rows, b + start * tiles_.columns, sums);
+      if (rounds) round(arithmetic_.accumulator, sums, tiles_.rows * tiles_.columns);
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gradients.h"
+#include "aligned.h"
 #include "plan.h"
 
 namespace onnxbf {
@@ -36,6 +37,10 @@ using TileFunction = void (*)(const Plan& plan, bool flush, int64_t count, const
 // Adds a tile of terms to a tile of sums, rounding each sum.
 using AddFunction = void (*)(const Plan& plan, bool flush, const float* terms, float* sums);
 
+// Adds one group of `count` products to each of a tile of sums, as aligned.h says.
+using AlignedFunction = void (*)(const Alignment& alignment, int64_t count, const float* a,
+                                 const float* b, float* sums);
+
 struct TileKernels {
   int64_t rows, columns;
   TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
@@ -44,6 +49,7 @@ struct TileKernels {
   TileFunction rounded[kRoundKernels];
   AddFunction add_rounded[kRoundKernels];
   TileFunction pair, fused_pair, pairwise, kahan;
+  AlignedFunction aligned;
 };
 
 struct Kernels {

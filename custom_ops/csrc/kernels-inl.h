@@ -5,6 +5,7 @@
 // instantiates, too (no standard library), lest the linker keep this copy for all.
 #pragma once
 
+#include "aligned-inl.h"
 #include "codes-inl.h"
 #include "gemm-inl.h"
 #include "gradients-inl.h"
@@ -110,6 +111,7 @@ const Kernels kernels = {
         tile_fused_pair,
         tile_pairwise,
         tile_kahan,
+        tile_aligned,
     },
     gradient_kernels,
 };

@@ -18,6 +18,11 @@ PRINTED = {
     "chunked{inner=bf16:rtz{overflow=saturate},size=8,outer=fp32}": (
         "chunked{size=8,inner=bf16:rtz{overflow=saturate},outer=fp32}"
     ),
+    "tensor_core": "tensor_core{group=4,bits=23,operands=fp16,accumulator=fp32:rtz,promote=0}",
+    "tensor_core{bits=13,promote=128,accumulator=e8m13:rtz,operands=e4m3fn{overflow=saturate}}": (
+        "tensor_core{group=4,bits=13,operands=e4m3fn:rne{overflow=saturate},"
+        "accumulator=e8m13:rtz,promote=128}"
+    ),
 }
 REFUSED = {
     "avx512_bf61": (NameUnknown, "Unknown arithmetic 'avx512_bf61': did you mean 'avx512_bf16'?"),
@@ -27,6 +32,14 @@ REFUSED = {
     "chunked{size=-1}": (SpecError, "size of chunked"),
     "chunked{size=1048577}": (SpecError, "size of chunked"),
     "chunked{outer=bf61}": (NameUnknown, "Unknown number format 'bf61': did you mean 'bf16'?"),
+    "tensor_core{group=0}": (SpecError, "group of tensor_core is '0', but must be from 1 to 64"),
+    "tensor_core{bits=26}": (SpecError, "bits of tensor_core is '26', but must be from 1 to 25"),
+    "tensor_core{promote=x}": (SpecError, "promote of tensor_core is 'x'"),
+    "tensor_core{groups=4}": (NameUnknown, "did you mean 'group'?"),
+    "tensor_core{group=32,bits=25}": (UnsupportedError, "group * 2^bits is at most 2^29"),
+    "tensor_core{operands=e8m11}": (UnsupportedError, "at most 10 mantissa bits"),
+    "tensor_core{operands=fp16:sr}": (UnsupportedError, "not rounded stochastically"),
+    "tensor_core{accumulator=fp32}": (UnsupportedError, "beside fp32:rtz"),
     "sequential{format=e8m22}": (UnsupportedError, "at most 21 mantissa bits"),
     "sequential{format=fp32,rounding=rtz}": (UnsupportedError, "beside fp32:rne"),
     "sequential{rounding=sr}": (UnsupportedError, "rounds stochastically"),

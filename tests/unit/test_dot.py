@@ -9,6 +9,7 @@ import pytest
 
 from onnxbf.arithmetic import PROFILES, parse_arithmetic
 from onnxbf.dot import dot
+from onnxbf.formats import Overflow
 from tests import mpfr, operands
 
 TEXTS = [
@@ -20,6 +21,8 @@ TEXTS = [
     ),
     "chunked{size=3,inner=fp32,outer=bf16}",
     "chunked{size=4,inner=bf16:rtz,outer=fp16}",
+    "tensor_core{group=3,bits=10,operands=fp16,accumulator=fp16:rne,promote=7}",
+    "tensor_core{group=64,bits=20,operands=e5m2,accumulator=e8m21:rup}",
 ]
 INF, NAN = math.inf, math.nan
 
@@ -51,7 +54,13 @@ def test_without_products_the_sum_is_zero(text: str) -> None:
     assert _bits(dot(parse_arithmetic(text), [], [])) == 0
 
 
-@pytest.mark.parametrize("text", TEXTS)
+def _saturates(text: str) -> bool:
+    """Whether an infinite operand becomes a number."""
+    operands = parse_arithmetic(text).operands
+    return operands is not None and operands.overflow is Overflow.SATURATE
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if not _saturates(text)])
 @pytest.mark.parametrize(
     ("a", "b"),
     [([INF], [0.0]), ([1.0, INF], [NAN, 1.0]), ([INF, 1.0], [1.0, -INF]), ([0.0, 2.0], [INF, 3.0])],
@@ -60,7 +69,10 @@ def test_what_is_no_number_is_nan(text: str, a: list[float], b: list[float]) -> 
     assert np.isnan(dot(parse_arithmetic(text), a, b))
 
 
-@pytest.mark.parametrize("text", [*PROFILES, "sequential", "chunked"])
+NAMED = [*PROFILES, "sequential", "chunked", "tensor_core"]
+
+
+@pytest.mark.parametrize("text", [text for text in NAMED if not _saturates(text)])
 def test_infinities_go_through(text: str) -> None:
     profile = parse_arithmetic(text)
     assert dot(profile, [1.0, INF], [1.0, 2.0]) == INF
@@ -90,6 +102,46 @@ def test_an_odd_one_out_has_zeros_beside_it() -> None:
     a, b = [2.0**-100, 0.0, 0.0], [-(2.0**-100), 0.0, -1.0]
     assert _bits(dot(PROFILES["avx512_bf16"], a[:1], b[:1])) == 0x80000000
     assert _bits(dot(PROFILES["avx512_bf16"], a, b)) == 0
+
+
+ONE, BELOW = 1.0, 2.0**-24  # what A100's cores still see beside 1, and V100's do not
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "wanted"),
+    [  # of experiments in Fasi et al., 2021: a 1, and terms of half its last place
+        ("volta_fp16", [ONE, BELOW, BELOW, BELOW], 1.0),
+        ("ampere_bf16", [ONE, BELOW, BELOW, BELOW], 1.0 + 2.0**-23),
+        ("hopper_bf16", [ONE, 2.0**-25, 2.0**-25, 2.0**-25, 2.0**-25], 1.0 + 2.0**-23),
+        ("ampere_bf16", [ONE, 2.0**-25, 2.0**-25, 2.0**-25, 2.0**-25], 1.0),
+        ("volta_fp16", [BELOW, BELOW, BELOW, ONE], 1.0),  # in any order
+        ("volta_fp16", [BELOW, BELOW, BELOW, BELOW, ONE], 1.0 + 2.0**-22),  # but in groups
+        ("volta_fp16", [ONE, -BELOW, -BELOW], 1.0),  # toward zero, whatever the sign
+        ("volta_fp16", [-ONE, BELOW, BELOW], -1.0),
+        ("hopper_fp8", [2.0**7, 2.0**-6], 2.0**7 + 2.0**-6),
+        ("hopper_fp8", [2.0**8, 2.0**-6], 2.0**8),  # 13 places, and no more
+    ],
+)
+def test_tensor_cores_cut_off(text: str, terms: list[float], wanted: float) -> None:
+    halves = [math.copysign(2.0 ** (math.frexp(term)[1] // 2), term) for term in terms]
+    rest = [term / half for term, half in zip(terms, halves)]
+    assert dot(PROFILES[text], halves, rest) == wanted
+
+
+def test_products_are_aligned_before_they_are_normalized() -> None:
+    """1.5 * 1.5 counts as 2.25 * 2^0: the term beside it keeps a place more than it would."""
+    volta = PROFILES["volta_fp16"]
+    assert dot(volta, [1.5, 2.0**-12], [1.5, 2.0**-11]) == 2.25  # below the last place of 2.25
+    assert dot(volta, [1.5, 2.0**-12, 2.0**-12], [1.5, 2.0**-11, 2.0**-11]) == 2.25 + 2.0**-22
+
+
+def test_what_is_promoted_is_added_in_fp32() -> None:
+    terms = [2.0**8, 2.0**-6] * 4
+    alone = parse_arithmetic("tensor_core{group=1,bits=13,operands=e4m3fn,accumulator=e8m13:rtz}")
+    text = "tensor_core{group=1,bits=13,operands=e4m3fn,accumulator=e8m13:rtz,promote=1}"
+    ones = [1.0] * len(terms)
+    assert dot(alone, terms, ones) == 2.0**10
+    assert dot(parse_arithmetic(text), terms, ones) == 2.0**10 + 2.0**-4
 
 
 def test_a_small_accumulator_swallows_and_chunks_repair_it() -> None:

@@ -31,6 +31,9 @@ TEXTS = [
     "sequential{format=e8m21,rounding=rtz}",
     "chunked{size=4}",
     "chunked{size=3,inner=bf16:rtz,outer=fp16}",
+    "tensor_core{group=3,bits=10,operands=fp16,accumulator=fp16,promote=7}",
+    "tensor_core{group=1,bits=25,operands=bf16,accumulator=bf16:rup{overflow=saturate}}",
+    "tensor_core{group=64,bits=23,operands=tf32:rtz}",
 ]
 SHAPES = [
     (1, 1, 1),

@@ -64,7 +64,9 @@ def test_products_take_in_the_roundings_around_them() -> None:
     assert "Summed as chunked{size=64,inner=fp32,outer=bf16}: MatMul x1, Gemm x1." in str(report)
 
 
-@pytest.mark.parametrize("recipe", ["avx512-bf16", "arm-bf16", "bf16-accumulate", "fp8-chunked"])
+@pytest.mark.parametrize(
+    "recipe", ["avx512-bf16", "arm-bf16", "bf16-accumulate", "fp8-chunked", "hopper"]
+)
 def test_the_same_bits_as_with_roundings_around(recipe: str) -> None:
     """Written out by hand: each rounding a node, each product one that rounds nothing itself."""
     (rule, *_), x = RECIPES[recipe].rules, _floats(3, 9)
