@@ -131,7 +131,9 @@ class _Insertion:
 
     def role(self, node: ir.Node, operator: Operator, index: int) -> Role | None:
         role, value = role_of(node, operator, index, self.gradients), node.inputs[index]
-        if value is None or not (is_part(node, self.norms) or (node.name or "").startswith(SUM_OF)):
+        if role is None or value is None:
+            return role
+        if not is_part(node, self.norms) and not (node.name or "").startswith(SUM_OF):
             return role
         if is_part(value.producer(), self.norms):
             return None

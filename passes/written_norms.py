@@ -24,7 +24,9 @@ def norm_nodes(model: ir.Model) -> frozenset[str]:
 
 def is_part(node: ir.Node | None, norms: frozenset[str]) -> bool:
     """Whether a node is a part, or differentiates one."""
-    return node is not None and (node.name or "").split(GRADIENT_OF)[0] in norms
+    if node is None or not norms:
+        return False
+    return (node.name or "").split(GRADIENT_OF)[0] in norms
 
 
 def _parts(node: ir.Node) -> Iterator[ir.Node]:

@@ -90,9 +90,10 @@ class CrossEntropy(Loss):
 
     def class_axis(self, logits: ir.Value) -> int:
         if logits.shape is None or len(logits.shape) < 2:
+            found = "unknown" if logits.shape is None else f"{logits.shape}"
             raise ModelError(
-                f"Cross entropy needs an output of shape (batch, classes, ...); {logits.name!r} is "
-                f"of shape {logits.shape}."
+                "Cross entropy needs an output of shape (batch, classes, ...); the shape of "
+                f"{logits.name!r} is {found}."
             )
         rank = len(logits.shape)
         if self.axis is None:

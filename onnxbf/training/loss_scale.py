@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from onnxbf.errors import SpecError
 from onnxbf.spec import parse_spec
 
+LOWEST, HIGHEST = 2.0**-24, 2.0**64  # what float32 scales by, and back, without rounding
+
 
 @dataclass(frozen=True, slots=True)
 class LossScale:
     """The scale and when it last changed; ``after`` gives the one for the next step.
 
     Attributes:
-        scale: a power of two, so that scaling is exact but for overflow and underflow.
+        scale: a power of two, so that scaling is exact but for overflow and underflow; from
+            ``LOWEST`` to ``HIGHEST``.
         dynamic: whether it ever changes.
         growth_interval: steps without overflow after which it doubles.
         good_steps: steps since it last changed.
@@ -36,18 +39,18 @@ class LossScale:
     def after(self, norm: float) -> LossScale:
         """The state after a step whose gradients had this global norm."""
         if not math.isfinite(norm):
-            smaller = max(self.scale / 2, 2.0**-24) if self.dynamic else self.scale
+            smaller = max(self.scale / 2, LOWEST) if self.dynamic else self.scale
             return replace(self, scale=smaller, good_steps=0, skipped=self.skipped + 1)
         if not self.dynamic or self.good_steps + 1 < self.growth_interval:
             return replace(self, good_steps=self.good_steps + 1)
-        return replace(self, scale=min(self.scale * 2, 2.0**64), good_steps=0)
+        return replace(self, scale=min(self.scale * 2, HIGHEST), good_steps=0)
 
 
 def parse_loss_scale(text: str) -> LossScale:
     """Read a number, or ``dynamic{init=65536,growth_interval=2000}``.
 
     Raises:
-        SpecError: neither, or a number that is not a positive power of two.
+        SpecError: neither, or a number that is not a power of two from 2^-24 to 2^64.
     """
     spec = parse_spec(text)
     if spec.name != "dynamic":
@@ -69,9 +72,9 @@ def _power_of_two(number: str, text: str) -> float:
         value = float(number)
     except ValueError:
         value = math.nan
-    if not value > 0 or math.isinf(value) or math.frexp(value)[0] != 0.5:
+    if not LOWEST <= value <= HIGHEST or math.frexp(value)[0] != 0.5:
         raise SpecError(
-            f"Loss scale {text!r} must be a positive power of two, so that it rounds nothing, or "
-            "dynamic."
+            f"Loss scale {text!r} must be a power of two from 2^-24 to 2^64, so that it rounds "
+            "nothing, or dynamic."
         )
     return value

@@ -106,6 +106,7 @@ def _own(model: ir.Model, loss: Output) -> Attached:
     own = [value.name or "" for value in model.graph.outputs if not _is_next(value)]
     name = loss.name or _only(own)
     value = _output(model, name)
+    _check_float(value)
     if value.shape is not None and any(size != 1 for size in value.shape):
         raise ModelError(f"Output {name!r} is no loss: it has shape {value.shape}, not one number.")
     return Attached(name, (), ())
@@ -142,7 +143,21 @@ def _predictions(model: ir.Model, loss: Loss, outputs: Sequence[str] | None) -> 
             f"The loss is of {loss.arity} float32 outputs of the model, but there are "
             f"{len(chosen)}: {names}. Choose with the option for outputs."
         )
+    for value in chosen:
+        _check_float(value)
     return chosen
+
+
+def _check_float(value: ir.Value) -> None:
+    """ModelError for an output that is known to be something else than a float32 tensor."""
+    kind = value.type
+    if kind is None or kind == ir.TensorType(ir.DataType.FLOAT):
+        return
+    found = kind.dtype.name.lower() if isinstance(kind, ir.TensorType) else "no tensor"
+    raise ModelError(
+        f"Output {value.name!r} is {found}, and a loss is of float32 tensors: choose another "
+        "output, or export the model in float32."
+    )
 
 
 def _is_next(value: ir.Value) -> bool:

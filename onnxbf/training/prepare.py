@@ -25,6 +25,7 @@ from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
 from onnxbf.passes.train_recurrent import TrainRecurrent
+from onnxbf.passes.unmap_outputs import UnmapOutputs
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
 from onnxbf.passes.untie_constants import UntieConstants
 from onnxbf.protos import from_proto, to_proto
@@ -60,7 +61,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     """
     model = model.clone()
     report = Report("none")
-    _run(model, FindFolded(report), InlineFunctions(report))
+    _run(model, FindFolded(report), InlineFunctions(report), UnmapOutputs(report))
     model = with_opset(model, max(model.opset_imports.get("", 1), OLDEST_OPSET))
     model = inline_operators(model)
     ShapeInferencePass()(model)

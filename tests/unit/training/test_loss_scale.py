@@ -31,7 +31,25 @@ def test_a_dynamic_scale_stays_positive_and_finite() -> None:
     assert high.scale == 2.0**64
 
 
-@pytest.mark.parametrize("text", ["3", "0", "-2", "inf", "nan", "dynamic{init=3}", "fast"])
+@pytest.mark.parametrize("init", [2.0**-24, 2.0**64])
+def test_a_dynamic_scale_begins_anywhere_in_its_range_and_only_halves_or_doubles(
+    init: float,
+) -> None:
+    scale = parse_loss_scale(f"dynamic{{init={init!r},growth_interval=1}}")
+    for norm in (1.0, math.inf) * 2:
+        following = scale.after(norm)
+        assert following.scale / scale.scale in (0.5, 1, 2)
+        scale = following
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("3", "0", "-2", "inf", "nan", "dynamic{init=3}", "fast"),
+        *(repr(2.0**power) for power in (-25, 65, 200)),
+        f"dynamic{{init={2.0**65!r}}}",
+    ],
+)
 def test_only_powers_of_two_are_scales(text: str) -> None:
     with pytest.raises(SpecError, match="power of two"):
         parse_loss_scale(text)

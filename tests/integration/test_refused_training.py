@@ -1,0 +1,67 @@
+"""What cannot be trained in the exported models is refused in one sentence; the rest trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto
+
+from onnxbf.cli.main import group
+
+_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+pytestmark = pytest.mark.skipif(
+    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
+)
+FOLDER = Path(__file__).parents[1] / "models"
+
+
+def _other_outputs() -> list[tuple[str, str]]:
+    """The tensors that are not float32 among the outputs of all models."""
+    found = []
+    for path in sorted(FOLDER.glob("*.onnx")):
+        for value in onnx.load(path).graph.output:
+            kind = value.type.tensor_type.elem_type
+            if kind not in (TensorProto.UNDEFINED, TensorProto.FLOAT):
+                found.append((path.stem, value.name))
+    return found
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(group, [*map(str, arguments)], prog_name="onnxbf")
+
+
+@pytest.mark.parametrize(("model", "output"), _other_outputs())
+@pytest.mark.parametrize("option", ["--loss mse --outputs {}", "--loss output{{name={}}}"])
+def test_a_loss_of_another_type_is_refused(
+    model: str, output: str, option: str, tmp_path: Path
+) -> None:
+    options = option.format(output).split()
+    result = _run("artifacts", FOLDER / f"{model}.onnx", *options, "-o", tmp_path / "made")
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert f"Output {output!r} is" in result.stderr and "float32" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_classifier_that_ends_in_maps_is_trained(tmp_path: Path) -> None:
+    model = FOLDER / "sklearn_mlp_zipmap.onnx"
+    features = np.load(model.with_suffix(".npz"))["input/features"]
+    np.savez(tmp_path / "data.npz", features=features, labels=np.arange(len(features)) % 3)
+    result = _run(
+        *("train", model, "--data", tmp_path / "data.npz", "--validation", tmp_path / "data.npz"),
+        *("--epochs", 30, "--schedule", 0.05, "--recipe", "none", "-o", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.output
+    results = (tmp_path / "run" / "results.json").read_text()
+    assert '"accuracy"' in results
+
+
+def test_a_classifier_of_weights_in_attributes_is_refused(tmp_path: Path) -> None:
+    model = FOLDER / "sklearn_logistic_zipmap.onnx"
+    result = _run("artifacts", model, "--loss", "mse", "-o", tmp_path / "made")
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert "no float32 initializers" in result.stderr
