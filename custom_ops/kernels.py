@@ -166,12 +166,14 @@ class Kernels:
         b: NDArray[np.float32],
         arithmetic: Arithmetic,
         *,
+        key: RandomKey | None = None,
         threads: int = 1,
     ) -> NDArray[np.float32]:
         """The product of two matrices, computed as ``arithmetic`` says.
 
         Args:
             a: rows x inner. b: inner x columns.
+            key: of sums that are rounded stochastically.
 
         Raises:
             UnsupportedError: a profile that the kernels do not have.
@@ -186,7 +188,7 @@ class Kernels:
         product = np.empty((a.shape[0], b.shape[1]), np.float32)
         load().onnxbf_matmul(
             self.handle, text, a.ctypes.data, b.ctypes.data, product.ctypes.data,
-            *a.shape, b.shape[1], threads,
+            *a.shape, b.shape[1], key or RandomKey(), threads,
         )  # fmt: skip
         return product
 

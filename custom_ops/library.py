@@ -15,7 +15,7 @@ from typing import Any
 from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
-_INTERFACE = 5  # kInterface in csrc/c_api.h
+_INTERFACE = 6  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -65,7 +65,9 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_observe_update": (None, _DATA, _SPEC, _DATA, _DATA, _DATA, _INDEX, _INT, _DATA),
     "onnxbf_random_words": (None, _DATA, _KEY, _DATA, _INDEX, _INDEX),
     "onnxbf_arithmetic_problem": (_TEXT, _TEXT),
-    "onnxbf_matmul": (None, _DATA, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT),
+    "onnxbf_matmul": (
+        None, _DATA, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _KEY, _INT,
+    ),
     "onnxbf_cpu_dot_bfloat16": (_INT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
     "onnxbf_cpu_bfloat16": (_INT, _DATA, _DATA, _INDEX, _INT),
     "onnxbf_cpu_float16": (_INT, _DATA, _DATA, _INDEX, _INT),

@@ -16,13 +16,27 @@ from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.dot import dot
 from onnxbf.errors import ModelError, OnnxbfError
 from onnxbf.formats import parse_cast
+from onnxbf.philox import accumulator_words
 from onnxbf.rounding import round_array
 
 Floats = NDArray[np.float32]
 
 
-def product(arithmetic: Arithmetic, a: Floats, b: Floats) -> Floats:
+def product(
+    arithmetic: Arithmetic,
+    a: Floats,
+    b: Floats,
+    *,
+    seed: int = 0,
+    node: int = 0,
+    step: int = 0,
+    first: int = 0,
+) -> Floats:
     """``np.matmul(a, b)``, each element computed as ``arithmetic`` says.
+
+    Args:
+        seed, node, step: the key of sums that are rounded stochastically.
+        first: the place of the first element, where this is part of a larger product.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -35,9 +49,12 @@ def product(arithmetic: Arithmetic, a: Floats, b: Floats) -> Floats:
     left = np.broadcast_to(left, batch + left.shape[-2:])
     right = np.broadcast_to(right, batch + right.shape[-2:])
     found = np.empty((*batch, left.shape[-2], right.shape[-1]), np.float32)
-    for place in np.ndindex(found.shape):
+    count = arithmetic.roundings_of(left.shape[-1]) if arithmetic.stochastic else 0
+    for element, place in enumerate(np.ndindex(found.shape)):
         *where, row, column = place
-        found[place] = dot(arithmetic, left[(*where, row)], right[(*where, slice(None), column)])
+        words = accumulator_words(count, seed=seed, node=node, step=step, element=first + element)
+        numbers = left[(*where, row)], right[(*where, slice(None), column)]
+        found[place] = dot(arithmetic, *numbers, words if count else None)
     if a.ndim == 1:
         found = found[..., 0, :]
     return found[..., 0] if b.ndim == 1 else found
@@ -53,6 +70,7 @@ class _Product(OpRun):
         a: Floats,
         b: Floats,
         c: Floats | None = None,
+        step: NDArray[np.int64] | None = None,
         *,
         alpha: float = 1.0,
         beta: float = 1.0,
@@ -60,12 +78,16 @@ class _Product(OpRun):
         cast_a: str = "",
         cast_b: str = "",
         cast_y: str = "",
+        seed: int = 0,
+        node: int = 0,
     ) -> tuple[Floats]:
+        key = {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
         try:
-            sums = product(parse_arithmetic(arithmetic), _cast(a, cast_a), _cast(b, cast_b))
+            profile = parse_arithmetic(arithmetic)
+            sums = product(profile, _cast(a, cast_a), _cast(b, cast_b), **key)
         except (OnnxbfError, ValueError) as error:
-            node = self.onnx_node
-            raise ModelError(f"{node.op_type} node {node.name!r}: {error}") from None
+            failed = self.onnx_node
+            raise ModelError(f"{failed.op_type} node {failed.name!r}: {error}") from None
         if alpha != 1.0:
             sums = np.float32(alpha) * sums
         if c is not None:
@@ -84,17 +106,25 @@ def _turned(matrix: Floats, transposed: int) -> Floats:
 class MatMul(_Product):
     """The product of two tensors of matrices."""
 
-    def _run(self, a: Floats, b: Floats, **attributes: Any) -> tuple[Floats]:
-        return self._compute(a, b, **attributes)
+    def _run(
+        self, a: Floats, b: Floats, step: NDArray[np.int64] | None = None, **attributes: Any
+    ) -> tuple[Floats]:
+        return self._compute(a, b, None, step, **attributes)
 
 
 class FusedMatMul(_Product):
     """The same, of matrices that may be transposed, times a factor."""
 
     def _run(
-        self, a: Floats, b: Floats, transA: int = 0, transB: int = 0, **attributes: Any
+        self,
+        a: Floats,
+        b: Floats,
+        step: NDArray[np.int64] | None = None,
+        transA: int = 0,
+        transB: int = 0,
+        **attributes: Any,
     ) -> tuple[Floats]:
-        return self._compute(_turned(a, transA), _turned(b, transB), **attributes)
+        return self._compute(_turned(a, transA), _turned(b, transB), None, step, **attributes)
 
 
 class Gemm(_Product):
@@ -105,8 +135,9 @@ class Gemm(_Product):
         a: Floats,
         b: Floats,
         c: Floats | None = None,
+        step: NDArray[np.int64] | None = None,
         transA: int = 0,
         transB: int = 0,
         **attributes: Any,
     ) -> tuple[Floats]:
-        return self._compute(_turned(a, transA), _turned(b, transB), c, **attributes)
+        return self._compute(_turned(a, transA), _turned(b, transB), c, step, **attributes)

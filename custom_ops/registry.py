@@ -43,6 +43,8 @@ COMPUTE_DEFAULTS: Mapping[str, Attribute] = {
     "cast_a": "",
     "cast_b": "",
     "cast_y": "",
+    "seed": 0,
+    "node": 0,
 }
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 
@@ -105,19 +107,19 @@ OPS: dict[str, CustomOp] = {
         ),
         CustomOp(
             "MatMul",
-            ("a", "b"),
+            ("a", "b", "step?"),
             COMPUTE_DEFAULTS,
             "ONNX's MatMul under an arithmetic profile",
         ),
         CustomOp(
             "FusedMatMul",
-            ("a", "b"),
+            ("a", "b", "step?"),
             {**COMPUTE_DEFAULTS, **_TRANSPOSED},
             "ONNX Runtime's FusedMatMul under an arithmetic profile",
         ),
         CustomOp(
             "Gemm",
-            ("a", "b", "c?"),
+            ("a", "b", "c?", "step?"),
             {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
             "ONNX's Gemm under an arithmetic profile",
         ),

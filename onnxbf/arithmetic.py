@@ -34,6 +34,7 @@ from onnxbf.formats import (
 from onnxbf.spec import TextEnum, parse_spec
 
 WIDEST_ROUNDED = 21  # mantissa bits that an FP32 number rounded to odd can still be rounded to
+WIDEST_RANDOM = 22  # mantissa and random bits of an accumulator that rounds stochastically
 LONGEST_CHUNK = 1 << 20
 LONGEST_GROUP = 64
 WIDEST_ALIGNED = 25
@@ -93,6 +94,14 @@ class Arithmetic:
         """Products in a chunk of a sum of ``count``; at least 1."""
         wanted = self.long_chunk if self.long_chunk and count > 1024 else self.chunk
         return max(wanted or count, 1)
+
+    def roundings_of(self, count: int) -> int:
+        """How many random words a sum of ``count`` products takes: one each, and one a chunk."""
+        return count + (-(-count // self.chunk_of(count)) if self.chunk else 0)
+
+    @property
+    def stochastic(self) -> bool:
+        return Rounding.STOCHASTIC in (self.accumulator.rounding, self.outer.rounding)
 
     def __str__(self) -> str:
         return self.name
@@ -174,8 +183,8 @@ def parse_arithmetic(text: str) -> Arithmetic:
     """The profile that ``text`` names: one of PROFILES, or one with options.
 
     ``sequential{format=bf16,rounding=rne,subnormals=keep,overflow=infinity}`` rounds once after
-    each multiply-add; ``chunked{size=64,inner=fp32,outer=bf16}`` sums chunks in one format and
-    their sums in another.
+    each multiply-add (``rounding=sr`` with ``bits=N`` random bits);
+    ``chunked{size=64,inner=fp32,outer=bf16}`` sums chunks in one format and their sums in another;
     ``tensor_core{group=4,bits=23,operands=fp16,accumulator=fp32:rtz,promote=0}`` adds groups of
     products as tensor cores are modelled to, and where ``promote`` is not 0, the sums of so many
     products in FP32. What is left out has the values shown.
@@ -195,8 +204,9 @@ def parse_arithmetic(text: str) -> Arithmetic:
 
 
 def _sequential(options: Mapping[str, str]) -> Arithmetic:
-    _known("sequential", options, ("format", "rounding", "subnormals", "overflow"))
-    rest = ",".join(f"{k}={options[k]}" for k in ("subnormals", "overflow") if k in options)
+    casts = ("subnormals", "overflow", "bits")
+    _known("sequential", options, ("format", "rounding", *casts))
+    rest = ",".join(f"{k}={options[k]}" for k in casts if k in options)
     name = f"{options.get('format', 'bf16')}:{options.get('rounding', 'rne')}"
     cast = _accumulator(f"{name}{{{rest}}}" if rest else name)
     default = Cast(cast.format, cast.rounding)
@@ -205,6 +215,8 @@ def _sequential(options: Mapping[str, str]) -> Arithmetic:
         shown.append(f"subnormals={cast.subnormals}")
     if cast.overflow is not default.overflow:
         shown.append(f"overflow={cast.overflow}")
+    if cast.rounding is Rounding.STOCHASTIC:
+        shown.append(f"bits={cast.random_bits}")
     summary = "one rounding after each multiply-add"
     return Arithmetic(f"sequential{{{','.join(shown)}}}", summary, accumulator=cast)
 
@@ -293,11 +305,19 @@ def _known(name: str, options: Mapping[str, str], known: tuple[str, ...]) -> Non
 
 def _accumulator(text: str) -> Cast:
     cast = parse_cast(text)
-    if cast.rounding is Rounding.STOCHASTIC:
-        raise UnsupportedError(f"The accumulator {cast} is not offered: it rounds stochastically.")
     if cast != FP32 and cast.format.mantissa_bits > WIDEST_ROUNDED:
         raise UnsupportedError(
             f"The accumulator {cast} is not offered: beside fp32:rne, formats have at most "
             f"{WIDEST_ROUNDED} mantissa bits."
         )
-    return cast
+    return cast if cast.rounding is not Rounding.STOCHASTIC else _stochastic(cast)
+
+
+def _stochastic(cast: Cast) -> Cast:
+    """With as many random bits as can be compared with an exact sum, unless fewer are asked for."""
+    widest = WIDEST_RANDOM - cast.format.mantissa_bits
+    if widest < cast.random_bits < Cast(cast.format).random_bits:
+        raise UnsupportedError(
+            f"The accumulator {cast} is not offered: {widest} random bits of {cast.format} at most."
+        )
+    return replace(cast, random_bits=min(cast.random_bits, widest))

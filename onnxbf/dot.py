@@ -10,15 +10,16 @@ profiles the positive quiet NaN 0x7FC00000.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic, Step
-from onnxbf.formats import FLOAT32, Cast
+from onnxbf.formats import FLOAT32, Cast, Rounding
 from onnxbf.rounding import exponent_in, round_fraction, round_value
 
 Numbers = Sequence[float] | NDArray[np.float32]
@@ -28,21 +29,32 @@ _X86_NAN = np.uint32(0xFFC00000).view(np.float32)
 _TINY = Fraction(2) ** -126 - Fraction(2) ** -151
 
 
-def dot(profile: Arithmetic, a: Numbers, b: Numbers) -> np.float32:
+def dot(
+    profile: Arithmetic, a: Numbers, b: Numbers, random: NDArray[np.uint32] | None = None
+) -> np.float32:
     """The sum of ``a[k] * b[k]`` as the profile computes it; +0 where there are no products.
 
     Args:
         a, b: of equal length, numbers that float32 holds.
+        random: a word for each product, then one for each chunk (``profile.roundings_of``); needed
+            where the profile rounds stochastically.
     """
+    words = [0] * profile.roundings_of(len(a)) if random is None else random.tolist()
     left, right = (_operands(profile, numbers) for numbers in (a, b))
     if profile.name == "avx512_bf16" and (nan := _vdpbf16ps_nan(left, right)) is not None:
         return nan
     size, total = profile.chunk_of(len(left)), 0.0
-    for start in range(0, len(left), size):
+    for number, start in enumerate(range(0, len(left), size)):
         part = slice(start, start + size)
-        inner = _STEPS[profile.step](profile, left[part], right[part])
-        single = size >= len(left) and profile.chunk == 0
-        total = inner if single else _sum(profile, profile.outer, (total, 1.0), (inner, 1.0))
+        if profile.accumulator.rounding is Rounding.STOCHASTIC:
+            inner = _fma(profile, left[part], right[part], words[part])
+        else:
+            inner = _STEPS[profile.step](profile, left[part], right[part])
+        if profile.chunk == 0:
+            total = inner
+            continue
+        word = words[len(left) + number]
+        total = _sum(profile, profile.outer, (total, 1.0), (inner, 1.0), random=word)
     if math.isnan(total):
         return _X86_NAN if profile.name == "avx512_bf16" else _DEFAULT_NAN
     return np.float32(total if profile.result is None else round_value(total, profile.result))
@@ -60,7 +72,7 @@ def _daz(number: float) -> float:
     return math.copysign(0.0, number) if abs(number) < 2.0**-126 else number
 
 
-def _sum(profile: Arithmetic, cast: Cast, *terms: tuple[float, float]) -> float:
+def _sum(profile: Arithmetic, cast: Cast, *terms: tuple[float, float], random: int = 0) -> float:
     """The exact sum of the products of ``terms``, rounded once."""
     products = [x * y for x, y in terms]  # of infinities, NaN and zeros: else the sign alone counts
     special = math.nan if any(map(math.isnan, products)) else None
@@ -76,13 +88,15 @@ def _sum(profile: Arithmetic, cast: Cast, *terms: tuple[float, float]) -> float:
         return math.copysign(0.0, -1.0 if signs == {-1.0} and not cancelled else 1.0)
     if profile.flush and abs(exact) < _TINY:
         return math.copysign(0.0, exact)
-    return round_fraction(exact, cast)
+    return round_fraction(exact, cast, random)
 
 
-def _fma(profile: Arithmetic, a: Numbers, b: Numbers) -> float:
+def _fma(
+    profile: Arithmetic, a: Numbers, b: Numbers, words: Iterable[int] = itertools.repeat(0)
+) -> float:
     total = 0.0
-    for x, y in zip(a, b):
-        total = _sum(profile, profile.accumulator, (x, y), (total, 1.0))
+    for x, y, word in zip(a, b, words):
+        total = _sum(profile, profile.accumulator, (x, y), (total, 1.0), random=word)
     return total
 
 
@@ -93,10 +107,10 @@ def _pairs(numbers: Numbers) -> list[tuple[float, float]]:
 
 
 def _odd_first(profile: Arithmetic, a: Numbers, b: Numbers) -> float:
-    turned = [
+    left, right = (
         [number for even, odd in _pairs(numbers) for number in (odd, even)] for numbers in (a, b)
-    ]
-    return _fma(profile, *turned)
+    )
+    return _fma(profile, left, right)
 
 
 def _even_odd(profile: Arithmetic, a: Numbers, b: Numbers) -> float:

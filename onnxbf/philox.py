@@ -47,3 +47,21 @@ def random_words(
     words = philox4x32(counter, (seed & _WORD, seed >> 32 & _WORD))
     chosen: NDArray[np.uint32] = words[element % np.uint64(64) // np.uint64(16), np.arange(count)]
     return chosen
+
+
+def accumulator_words(
+    count: int, *, seed: int, node: int, step: int, element: int
+) -> NDArray[np.uint32]:
+    """32 random bits for each of the roundings 0 to ``count`` of the sum at ``element``.
+
+    Rounding ``j`` takes word ``j % 4`` of counter ``(element, j // 4, node, step)``.
+
+    Args:
+        seed: 64 bits, the key. node, step, element: 32 bits each.
+    """
+    quarters = (count + 3) // 4
+    counter = np.empty((4, quarters), np.uint32)
+    counter[0], counter[1] = element, np.arange(quarters)
+    counter[2], counter[3] = node, step
+    words = philox4x32(counter, (seed & _WORD, seed >> 32 & _WORD))
+    return words.T.ravel()[:count]

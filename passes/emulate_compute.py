@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from onnxbf.arithmetic import PROFILES, Arithmetic
 from onnxbf.custom_ops.registry import DOMAIN, OPS, VERSION
 from onnxbf.errors import OnnxbfError
 from onnxbf.formats import Cast, Rounding, parse_cast
-from onnxbf.graph import all_graphs, take_place
+from onnxbf.graph import all_graphs, step_input, take_place
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import EVERYTHING, Selection, decide, shape_values
 from onnxbf.passes.representable import node_cast
@@ -29,10 +30,14 @@ class EmulateCompute(GraphPass):
     A quantize node that only such nodes read is dropped, and they round the operand themselves; so
     is one that alone reads their result. Nodes that no operator of ours computes stay as they are,
     and the report says so. Under ``fp32``, the runtime's own kernel computes.
+
+    Args:
+        seed: of sums that are rounded stochastically; each node draws a stream of its own from it.
     """
 
     recipe: Recipe
     selection: Selection = EVERYTHING
+    seed: int = 0
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         if not self.recipe.arithmetics:
@@ -40,7 +45,9 @@ class EmulateCompute(GraphPass):
         chosen = self.choose(model)
         swallowed: dict[str, str] = {}
         for node, arithmetic in chosen.items():
-            _replace(node, arithmetic, chosen, swallowed)
+            made = _replace(node, arithmetic, chosen, swallowed)
+            if arithmetic.stochastic:
+                self.draw(model, made)
             self.report.emulated.append(Emulated(node.name or "", node.op_type, str(arithmetic)))
         self.report.changes[:] = [
             replace(change, quantize=swallowed.get(change.quantize, change.quantize))
@@ -74,6 +81,16 @@ class EmulateCompute(GraphPass):
         )
         return chosen
 
+    def draw(self, model: ir.Model, node: ir.Node) -> None:
+        """Give a node what its random bits depend on."""
+        key = zlib.crc32(f"{node.outputs[0].name} sums".encode())
+        node.attributes.add(ir.AttrInt64("seed", self.seed))
+        node.attributes.add(ir.AttrInt64("node", key))
+        step = step_input(model)
+        if step is not None:
+            node.resize_inputs(len(OPS[node.op_type].inputs))
+            node.replace_input_with(len(node.inputs) - 1, step)
+
 
 def _has_operator(node: ir.Node) -> bool:
     """Whether an operator of ours does all that this node does."""
@@ -88,7 +105,7 @@ def _replace(
     arithmetic: Arithmetic,
     chosen: dict[ir.Node, Arithmetic],
     swallowed: dict[str, str],
-) -> None:
+) -> ir.Node:
     graph = node.graph
     assert graph is not None
     inputs, casts = list(node.inputs), {}
@@ -106,10 +123,12 @@ def _replace(
         casts["cast_y"] = str(node_cast(after))
         swallowed[after.name or ""] = node.name or ""
         result = after.outputs[0]
-    known = OPS[node.op_type].attributes
+    operator = _operator(node, arithmetic)
+    inputs = inputs[:2] if operator != node.op_type else inputs
+    known = OPS[operator].attributes
     kept = {name: each for name, each in node.attributes.items() if name in known}
     made = ir.node(
-        node.op_type,
+        operator,
         inputs,
         {**kept, "arithmetic": str(arithmetic), **casts},
         domain=DOMAIN,
@@ -127,6 +146,18 @@ def _replace(
         unread = quantize is not None and not value.uses() and not value.is_graph_output()
         if quantize is not None and unread and quantize.graph is not None:
             quantize.graph.remove(quantize, safe=True)
+    return made
+
+
+def _operator(node: ir.Node, arithmetic: Arithmetic) -> str:
+    """A Gemm without C becomes a FusedMatMul where it is to have a step.
+
+    ONNX Runtime 1.19 does not survive a custom operator with an input left out before another.
+    """
+    has_term = len(node.inputs) > 2 and node.inputs[2] is not None
+    if node.op_type == "Gemm" and arithmetic.stochastic and not has_term:
+        return "FusedMatMul"
+    return node.op_type
 
 
 def _swallowable(value: ir.Value | None) -> ir.Node | None:

@@ -67,7 +67,7 @@ def rewrite(
     ]
     if store_weights is not None:
         passes.append(FoldWeights(report, store_weights))
-    passes.append(EmulateCompute(report, recipe, selection))
+    passes.append(EmulateCompute(report, recipe, selection, seed))
     passes.append(LowerPortable(report) if portable else TypeFunctions(report))
     passes.append(ForgetTypes(report, types.stated))
     for graph_pass in passes:

@@ -11,6 +11,7 @@ namespace onnxbf {
 namespace {
 
 constexpr int32_t kWidestRounded = 21;
+constexpr int32_t kWidestRandom = 22;  // mantissa and random bits of an accumulator
 constexpr int64_t kLongestChunk = int64_t{1} << 20;
 constexpr int64_t kWidestAligned = 25;
 constexpr int64_t kLargestAligned = int64_t{1} << 29;  // of group * 2^bits
@@ -178,10 +179,11 @@ CastSpec make_cast(const std::string& format, const std::string& rounding, Spec&
                       {"keep", "flush"});
   spec.saturate = choose("choice for overflow", take(rest.options, "overflow", "infinity"),
                          {"infinity", "saturate"});
-  spec.random_bits = 32;
+  const bool random = spec.rounding == kStochastic;
+  const std::string bits = random ? take(rest.options, "bits", "32") : "32";
+  spec.random_bits = static_cast<int32_t>(whole_number(bits));
   refuse_rest(rest);
   if (const char* reason = problem(spec)) complain(std::string(reason) + ".");
-  if (spec.rounding == kStochastic) complain("stochastic rounding is not offered here.");
   return spec;
 }
 
@@ -194,10 +196,23 @@ int64_t take_whole(Options& options, const std::string& key, const std::string& 
   return number;
 }
 
-CastSpec accumulator(const CastSpec& spec) {
+CastSpec read_cast(const std::string& text) {
+  Spec spec = parse_spec(text);
+  const size_t colon = spec.name.find(':');
+  const std::string rounding = colon == std::string::npos ? "rne" : spec.name.substr(colon + 1);
+  return make_cast(spec.name.substr(0, colon), rounding, spec);
+}
+
+CastSpec accumulator(CastSpec spec) {
   if (!is_float32(spec) && spec.mantissa_bits > kWidestRounded) {
     complain("beside fp32:rne, accumulators have at most 21 mantissa bits.");
   }
+  if (spec.rounding != kStochastic) return spec;
+  const int32_t widest = kWidestRandom - spec.mantissa_bits;
+  if (spec.random_bits != 32 && spec.random_bits > widest) {
+    complain("accumulators have at most 22 mantissa and random bits together.");
+  }
+  spec.random_bits = std::min(spec.random_bits, widest);
   return spec;
 }
 
@@ -224,6 +239,10 @@ int64_t Arithmetic::chunk_of(int64_t count) const {
   return std::max<int64_t>(wanted != 0 ? wanted : count, 1);
 }
 
+bool Arithmetic::stochastic() const {
+  return accumulator.rounding == kStochastic || outer.rounding == kStochastic;
+}
+
 bool Arithmetic::by_twos() const {
   return step == kOddFirst || step == kEvenOdd || step == kPair || step == kFusedPair;
 }
@@ -239,10 +258,9 @@ bool cuts_off(const CastSpec& cast) {
 }
 
 CastSpec parse_cast(const std::string& text) {
-  Spec spec = parse_spec(text);
-  const size_t colon = spec.name.find(':');
-  const std::string rounding = colon == std::string::npos ? "rne" : spec.name.substr(colon + 1);
-  return make_cast(spec.name.substr(0, colon), rounding, spec);
+  const CastSpec spec = read_cast(text);
+  if (spec.rounding == kStochastic) complain("stochastic rounding is not offered here.");
+  return spec;
 }
 
 Arithmetic parse_arithmetic(const std::string& text) {
@@ -260,8 +278,8 @@ Arithmetic parse_arithmetic(const std::string& text) {
   }
   if (spec.name != "chunked") complain("unknown arithmetic '" + spec.name + "'.");
   made.chunk = take_whole(spec.options, "size", "64", 1, kLongestChunk);
-  made.accumulator = accumulator(parse_cast(take(spec.options, "inner", "fp32")));
-  made.outer = accumulator(parse_cast(take(spec.options, "outer", "bf16")));
+  made.accumulator = accumulator(read_cast(take(spec.options, "inner", "fp32")));
+  made.outer = accumulator(read_cast(take(spec.options, "outer", "bf16")));
   refuse_rest(spec);
   return made;
 }

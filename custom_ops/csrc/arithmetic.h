@@ -38,6 +38,8 @@ struct Arithmetic {
 
   // Products in a chunk of a sum of `count`.
   int64_t chunk_of(int64_t count) const;
+  // Whether some sum is rounded stochastically.
+  bool stochastic() const;
   // Whether products come by twos, and an odd one out has a pair of zeros beside it.
   bool by_twos() const;
 };

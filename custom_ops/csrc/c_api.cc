@@ -115,7 +115,8 @@ const char* onnxbf_arithmetic_problem(const char* arithmetic) {
 }
 
 void onnxbf_matmul(const Kernels* kernels, const char* arithmetic, const float* a, const float* b,
-                   float* out, int64_t rows, int64_t inner, int64_t columns, int32_t threads) {
+                   float* out, int64_t rows, int64_t inner, int64_t columns, const RandomKey* key,
+                   int32_t threads) {
   onnxbf::Product product{};
   product.rows = rows;
   product.inner = inner;
@@ -124,6 +125,7 @@ void onnxbf_matmul(const Kernels* kernels, const char* arithmetic, const float* 
   product.b = {{b}, {0}, 1, columns, std::nullopt};
   product.alpha = product.beta = 1;
   product.out = out;
+  product.random = *key;
   onnxbf::multiply(*kernels, onnxbf::parse_arithmetic(arithmetic), product,
                    [threads](int64_t count, const std::function<void(int64_t)>& body) {
                      onnxbf::parallel_tasks(count, threads, body);

@@ -8,7 +8,7 @@
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Grows by one whenever a declaration below changes: tells an old library from a new one.
-constexpr int32_t kInterface = 5;
+constexpr int32_t kInterface = 6;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -55,10 +55,11 @@ ONNXBF_EXPORT void onnxbf_observe_update(const onnxbf::Kernels* kernels,
 ONNXBF_EXPORT const char* onnxbf_arithmetic_problem(const char* arithmetic);
 
 // The product of a (rows x inner) and b (inner x columns), row by row, under a profile without a
-// problem.
+// problem. `key`: of sums that are rounded stochastically, fewer than 2^32.
 ONNXBF_EXPORT void onnxbf_matmul(const onnxbf::Kernels* kernels, const char* arithmetic,
                                  const float* a, const float* b, float* out, int64_t rows,
-                                 int64_t inner, int64_t columns, int32_t threads);
+                                 int64_t inner, int64_t columns, const onnxbf::RandomKey* key,
+                                 int32_t threads);
 
 // The random words of the elements [begin, end).
 ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,

@@ -54,11 +54,13 @@ float round_to_odd(double number) {
 
 }  // namespace
 
-float multiply_add_to_odd(float a, float b, float c) {
+float multiply_add_to_odd(float a, float b, float c, bool overflows) {
   const double sum = multiply_add(a, b, c);
-  // Beyond all float32 numbers: odd, and so large that rounding goes on from here as from infinity.
+  // Beyond all float32 numbers: odd, and so large that what is not random goes on from here as from
+  // infinity.
   if (std::isfinite(sum) && std::fabs(sum) >= 0x1p128) {
-    return std::copysign(0x1.fffffep127f, static_cast<float>(std::copysign(1.0, sum)));
+    const float beyond = overflows ? HUGE_VALF : 0x1.fffffep127f;
+    return std::copysign(beyond, static_cast<float>(std::copysign(1.0, sum)));
   }
   return round_to_odd(sum);
 }

@@ -7,9 +7,10 @@
 
 namespace onnxbf {
 
-// a * b + c, rounded once: to odd, or to nearest even. `flush`: a result whose magnitude, rounded to
-// 24 bits, is below 2^-126 becomes zero.
-float multiply_add_to_odd(float a, float b, float c);
+// a * b + c, rounded once: to odd, or to nearest even. `overflows`: what is 2^128 or more becomes
+// infinite, else the largest number. `flush`: a result whose magnitude, rounded to 24 bits, is below
+// 2^-126 becomes zero.
+float multiply_add_to_odd(float a, float b, float c, bool overflows);
 float multiply_add_to_nearest(float a, float b, float c, bool flush);
 
 // a * b + c * d, rounded once, to nearest even.

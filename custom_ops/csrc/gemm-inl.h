@@ -32,9 +32,11 @@ inline Float each_lane(const Compute& compute) {
   return load<Float>(numbers);
 }
 
-[[gnu::noinline]] Float multiply_add_to_odd(Float a, Float b, Float c) {
-  return each_lane(
-      [&](int64_t i) { return onnxbf::multiply_add_to_odd(lane(a, i), lane(b, i), lane(c, i)); });
+template <bool kOverflows>
+[[gnu::noinline]] Float exact_to_odd(Float a, Float b, Float c) {
+  return each_lane([&](int64_t i) {
+    return onnxbf::multiply_add_to_odd(lane(a, i), lane(b, i), lane(c, i), kOverflows);
+  });
 }
 
 struct Float32 {
@@ -49,16 +51,32 @@ template <class Rounder>
 struct Rounded {
   explicit Rounded(const Plan& plan) : rounder(plan) {}
 
-  Float operator()(Float a, Float b, Float c, bool) const {
+  Float operator()(Float a, Float b, Float c, bool) const { return round(a, b, c, Word{}); }
+
+  // `random`: of stochastic rounding, which has to be content with as many bits as multiply_add_to_odd
+  // keeps below the last place.
+  Float round(Float a, Float b, Float c, Word random) const {
+#if defined(ONNXBF_ROUNDS_TO_ODD)
+    Word odd = bits_of(multiply_add_to_odd(a, b, c));
+    if constexpr (Rounder::kRandom) {  // the largest number may stand for one beyond it
+      const Word below = all(kInfinity - 2);
+      const Word magnitude = odd & ~kSign;
+      if (__builtin_expect(any_differs(smaller_of(magnitude, below), magnitude), 0)) {
+        odd = bits_of(exact_to_odd<true>(a, b, c));
+      }
+    }
+    return float_of(rounder(odd, random));
+#else
     const Word sum = bits_of(multiply_add(a, b, c, false));
     const Word sign = sum & kSign;
     const Word magnitude = sum ^ sign;
     const Word below = greater(magnitude, Word{}) ? magnitude - 1 : magnitude;
     const Word above = greater(all(kInfinity), magnitude) ? magnitude + 1 : magnitude;
-    const Word low = rounder(below | sign, Word{});
-    const Word high = rounder(above | sign, Word{});
+    const Word low = rounder(below | sign, random);
+    const Word high = rounder(above | sign, random);
     if (__builtin_expect(!any_differs(low, high), 1)) return float_of(low);
-    return float_of(rounder(bits_of(multiply_add_to_odd(a, b, c)), Word{}));
+    return float_of(rounder(bits_of(exact_to_odd<Rounder::kRandom>(a, b, c)), random));
+#endif
   }
 
   Rounder rounder;
@@ -132,7 +150,7 @@ void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float
     if (__builtin_expect(some_lower_half_is_zero(raised), 0)) {
       ONNXBF_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) {
-        const Word odd = bits_of(multiply_add_to_odd(left, right[v], row[v]));
+        const Word odd = bits_of(exact_to_odd<false>(left, right[v], row[v]));
         const Word if_zero = (odd & 0x1FFFF) ^ 0x8000;  // halfway, and even below
         raised[v] = odd + (greater(all(1), if_zero) ? all(0x7FFF) : all(0x8000));
       }

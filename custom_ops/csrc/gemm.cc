@@ -134,7 +134,10 @@ class Multiplication {
     alignas(64) float sums[kLargestTile];
     {
       const FloatEnvironment environment(arithmetic_.flush);
-      sum(a, b, sums);
+      const int64_t row = batch * product_.rows + row_panel * tiles_.rows;
+      const int64_t first = row * product_.columns + column_panel * tiles_.columns;
+      const SumRandom random{product_.random, static_cast<uint64_t>(first), product_.columns, 0};
+      sum(random, a, b, sums);
     }
     const FloatEnvironment nearest(false);
     const int64_t first_row = row_panel * tiles_.rows;
@@ -154,31 +157,47 @@ class Multiplication {
     }
   }
 
-  void sum(const float* a, const float* b, float* sums) const {
+  void sum(SumRandom random, const float* a, const float* b, float* sums) const {
     const int64_t size = tiles_.rows * tiles_.columns;
     std::fill(sums, sums + size, 0.0f);
     if (arithmetic_.chunk == 0) {
-      if (depth_ != 0) chunk(depth_, a, b, sums);
+      if (depth_ != 0) chunk(random, depth_, a, b, sums);
       return;
     }
     for (int64_t start = 0; start < depth_; start += chunk_) {
       alignas(64) float inner[kLargestTile] = {};
       const int64_t length = std::min(chunk_, depth_ - start);
-      chunk(length, a + start * tiles_.rows, b + start * tiles_.columns, inner);
-      add(arithmetic_.outer, outer_plan_, inner, sums);
+      random.rounding = static_cast<uint64_t>(start);
+      chunk(random, length, a + start * tiles_.rows, b + start * tiles_.columns, inner);
+      random.rounding = static_cast<uint64_t>(product_.inner + start / chunk_);
+      add(random, inner, sums);
     }
   }
 
-  void add(const CastSpec& cast, const Plan& plan, const float* terms, float* sums) const {
+  // Adds a chunk's sums to the sums of chunks.
+  void add(const SumRandom& random, const float* terms, float* sums) const {
+    const CastSpec& cast = arithmetic_.outer;
+    if (cast.rounding == kStochastic) {
+      const bool wide = round_kernel(cast) == round_wide_sr;
+      (wide ? tiles_.add_stochastic_wide : tiles_.add_stochastic_narrow)(outer_plan_, random, terms,
+                                                                         sums);
+      return;
+    }
     const AddFunction function =
         is_float32(cast) ? tiles_.add_float32 : tiles_.add_rounded[round_kernel(cast)];
-    function(plan, arithmetic_.flush, terms, sums);
+    function(outer_plan_, arithmetic_.flush, terms, sums);
   }
 
   // Adds `count` products to sums that are zero.
-  void chunk(int64_t count, const float* a, const float* b, float* sums) const {
+  void chunk(const SumRandom& random, int64_t count, const float* a, const float* b,
+             float* sums) const {
     if (arithmetic_.step == kExact) return exact(count, a, b, sums);
     if (arithmetic_.step == kAligned) return aligned(count, a, b, sums);
+    if (arithmetic_.accumulator.rounding == kStochastic) {
+      const bool wide = round_kernel(arithmetic_.accumulator) == round_wide_sr;
+      (wide ? tiles_.stochastic_wide : tiles_.stochastic_narrow)(plan_, random, count, a, b, sums);
+      return;
+    }
     const TileFunction function = kernel();
     if (arithmetic_.step != kEvenOdd) {
       function(plan_, arithmetic_.flush, count, a, b, sums);

@@ -35,6 +35,7 @@ struct Product {
   const float* c = nullptr;
   int64_t c_row_stride = 0, c_column_stride = 0;
   std::optional<CastSpec> result;
+  RandomKey random{};  // of sums that are rounded stochastically; they are fewer than 2^32
 };
 
 void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,

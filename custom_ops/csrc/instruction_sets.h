@@ -41,6 +41,19 @@ using AddFunction = void (*)(const Plan& plan, bool flush, const float* terms, f
 using AlignedFunction = void (*)(const Alignment& alignment, int64_t count, const float* a,
                                  const float* b, float* sums);
 
+// The random bits of a tile of sums: see stochastic-inl.h.
+struct SumRandom {
+  RandomKey key;
+  uint64_t element;    // the first sum's place in the result
+  int64_t row_stride;  // from row to row
+  uint64_t rounding;   // the first one's number
+};
+// As TileFunction and AddFunction, rounding stochastically.
+using StochasticFunction = void (*)(const Plan& plan, const SumRandom& random, int64_t count,
+                                    const float* a, const float* b, float* sums);
+using AddStochasticFunction = void (*)(const Plan& plan, const SumRandom& random,
+                                       const float* terms, float* sums);
+
 struct TileKernels {
   int64_t rows, columns;
   TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
@@ -50,6 +63,8 @@ struct TileKernels {
   AddFunction add_rounded[kRoundKernels];
   TileFunction pair, fused_pair, pairwise, kahan;
   AlignedFunction aligned;
+  StochasticFunction stochastic_wide, stochastic_narrow;  // of 8 exponent bits, and of fewer
+  AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;
 };
 
 struct Kernels {

@@ -13,6 +13,7 @@
 #include "measure-inl.h"
 #include "philox-inl.h"
 #include "rounding-inl.h"
+#include "stochastic-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -112,6 +113,10 @@ const Kernels kernels = {
         tile_pairwise,
         tile_kahan,
         tile_aligned,
+        tile_stochastic<WideExponent<kStochastic>>,
+        tile_stochastic<NarrowExponent<kStochastic>>,
+        add_stochastic<WideExponent<kStochastic>>,
+        add_stochastic<NarrowExponent<kStochastic>>,
     },
     gradient_kernels,
 };

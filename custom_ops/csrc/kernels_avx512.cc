@@ -54,6 +54,17 @@ inline Float multiply_add(Float a, Float b, Float c, bool) {
   return (Float)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
 
+// To odd: the one of both neighbours that is, where they are two.
+#define ONNXBF_ROUNDS_TO_ODD
+inline Float multiply_add_to_odd(Float a, Float b, Float c) {
+  const __m512 x = (__m512)a, y = (__m512)b, z = (__m512)c;
+  const __m512 below = _mm512_fmadd_round_ps(x, y, z, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  const __m512 above = _mm512_fmadd_round_ps(x, y, z, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+  const __mmask16 inexact = _mm512_cmp_ps_mask(below, above, _CMP_NEQ_OQ);
+  const __m512i smaller = _mm512_min_epu32((__m512i)below, (__m512i)above);
+  return (Float)_mm512_mask_or_epi32(smaller, inexact, smaller, _mm512_set1_epi32(1));
+}
+
 inline bool any_differs(Word a, Word b) {
   return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b) != 0;
 }

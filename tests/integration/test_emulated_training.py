@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.cli.main import group
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.files import load_model
-from onnxbf.graph import Phase, phase_of
-from onnxbf.recipe import EMULATED, RECIPES
+from onnxbf.graph import Phase, phase_of, step_input
+from onnxbf.recipe import EMULATED, RECIPES, Recipe, Rule
 from onnxbf.training.graphs import build_graphs
 from tests.networks import write_data, write_mlp
 
@@ -34,6 +35,18 @@ def test_every_product_of_a_step_is_emulated(name: str) -> None:
     assert len(products) == len(plain) > 0
     assert {node.domain for node in products} == {DOMAIN}
     assert {phase_of(node) for node in products} == set(Phase) - {Phase.UPDATE}
+
+
+def test_stochastic_sums_draw_anew_in_each_step() -> None:
+    rule = Rule(ops=("gemm",), arithmetic=parse_arithmetic("sequential{rounding=sr}"))
+    model = load_model(MODELS / "keras_mlp.onnx")
+    graphs = build_graphs(model, "mse", "sgd").under(Recipe("sr", "", (rule,)))
+    products = [node for node in graphs.gradient.graph if node.domain == DOMAIN]
+    products = [node for node in products if node.op_type in EMULATED]
+    step = step_input(graphs.gradient)
+    assert products and all(node.inputs[-1] is step for node in products)
+    streams = [node.attributes["node"].as_int() for node in products]
+    assert len(set(streams)) == len(products)
 
 
 @pytest.mark.parametrize("recipe", PROFILED)

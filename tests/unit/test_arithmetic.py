@@ -18,6 +18,13 @@ PRINTED = {
     "chunked{inner=bf16:rtz{overflow=saturate},size=8,outer=fp32}": (
         "chunked{size=8,inner=bf16:rtz{overflow=saturate},outer=fp32}"
     ),
+    "sequential{rounding=sr}": "sequential{format=bf16,rounding=sr,bits=15}",
+    "sequential{format=e4m3fn,rounding=sr,bits=8,overflow=saturate}": (
+        "sequential{format=e4m3fn,rounding=sr,overflow=saturate,bits=8}"
+    ),
+    "chunked{inner=fp16:sr,outer=bf16:sr{bits=4}}": (
+        "chunked{size=64,inner=fp16:sr{bits=12},outer=bf16:sr{bits=4}}"
+    ),
     "tensor_core": "tensor_core{group=4,bits=23,operands=fp16,accumulator=fp32:rtz,promote=0}",
     "tensor_core{bits=13,promote=128,accumulator=e8m13:rtz,operands=e4m3fn{overflow=saturate}}": (
         "tensor_core{group=4,bits=13,operands=e4m3fn:rne{overflow=saturate},"
@@ -42,7 +49,9 @@ REFUSED = {
     "tensor_core{accumulator=fp32}": (UnsupportedError, "beside fp32:rtz"),
     "sequential{format=e8m22}": (UnsupportedError, "at most 21 mantissa bits"),
     "sequential{format=fp32,rounding=rtz}": (UnsupportedError, "beside fp32:rne"),
-    "sequential{rounding=sr}": (UnsupportedError, "rounds stochastically"),
+    "sequential{rounding=sr,bits=16}": (UnsupportedError, "15 random bits of bf16 at most"),
+    "sequential{bits=8}": (SpecError, "goes with stochastic rounding"),
+    "tensor_core{accumulator=bf16:sr}": (UnsupportedError, "do not round stochastically"),
     "sequential{rounding=up}": (NameUnknown, "Unknown rounding 'up'"),
     "sequential{format": (SpecError, "Cannot read"),
 }

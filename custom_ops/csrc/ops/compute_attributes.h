@@ -13,11 +13,14 @@ struct ComputeAttributes {
   // Throws ort::Error if an attribute is not what it may be.
   explicit ComputeAttributes(const ort::KernelAttributes& node);
 
-  // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads.
-  void multiply(const ort::Context& context, Product product) const;
+  // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads. `step`:
+  // the index of the input of this name.
+  void multiply(const ort::Context& context, Product product, size_t step) const;
 
   Arithmetic arithmetic;
   std::optional<CastSpec> cast_a, cast_b, cast_y;
+  uint64_t seed;
+  uint32_t node;
 };
 
 // "2x3", of a tensor's shape.

@@ -10,7 +10,10 @@ class Gemm {
  public:
   static constexpr const char* kName = "Gemm";
   static constexpr ort::Parameter kInputs[] = {
-      {ort::kFloat}, {ort::kFloat}, {ort::kFloat, ort::kOptional}};
+      {ort::kFloat},
+      {ort::kFloat},
+      {ort::kFloat, ort::kOptional},
+      {ort::kInt64, ort::kOptional}};
   static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
   static constexpr bool kInPlace = false;
 
@@ -41,7 +44,7 @@ class Gemm {
     if (context.has_input(2)) set_term(context.input(2), product);
     const std::vector<int64_t> shape{product.rows, product.columns};
     product.out = static_cast<float*>(context.output(0, ort::kFloat, shape));
-    compute_.multiply(context, std::move(product));
+    compute_.multiply(context, std::move(product), 3);
   }
 
  private:

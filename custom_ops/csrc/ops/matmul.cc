@@ -82,7 +82,8 @@ template <bool kFused>
 class MatMul {
  public:
   static constexpr const char* kName = kFused ? "FusedMatMul" : "MatMul";
-  static constexpr ort::Parameter kInputs[] = {{ort::kFloat}, {ort::kFloat}};
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};
   static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
   static constexpr bool kInPlace = false;
 
@@ -115,7 +116,7 @@ class MatMul {
     product.b = make_factor(b, batch, b.column_stride, b.row_stride);
     product.alpha = alpha_;
     product.out = static_cast<float*>(context.output(0, ort::kFloat, shape));
-    compute_.multiply(context, std::move(product));
+    compute_.multiply(context, std::move(product), 2);
   }
 
  private:

@@ -55,6 +55,45 @@ def test_every_profile(text: str) -> None:
     check_in_both(_proto("MatMul", shapes, arithmetic=text), _feeds(shapes))
 
 
+RANDOM: dict[str, Any] = {
+    "arithmetic": "chunked{size=3,inner=bf16:sr,outer=fp16:sr}",
+    "seed": 2**63 - 1,
+    "node": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("op_type", "shapes", "inputs"),
+    [
+        ("MatMul", [(2, 3, 9), (9, 4)], ["a", "b", "step"]),
+        ("FusedMatMul", [(2, 3, 9), (9, 4)], ["a", "b", "step"]),
+        ("Gemm", [(3, 9), (9, 4), (4,)], ["a", "b", "c", "step"]),
+    ],
+)
+def test_steps_draw_anew(op_type: str, shapes: list[tuple[int, ...]], inputs: list[str]) -> None:
+    feeds = _feeds(shapes)
+    values = [value(name, shape=[None] * array.ndim) for name, array in feeds.items()]
+    step = value("step", TensorProto.INT64, [])
+    with_step = model([ours(op_type, inputs, "y", **RANDOM)], [*values, step], [value("y")])
+    found = [
+        check_in_both(with_step, {**feeds, "step": np.array(number)})["y"] for number in (0, 1, 7)
+    ]
+    assert not same_bits(found[0], found[1]) and not same_bits(found[1], found[2])
+    without = [name for name in inputs[:-1] if name]
+    still = model([ours(op_type, without, "y", **RANDOM)], values, [value("y")])
+    assert same_bits(check_in_both(still, feeds)["y"], found[0])
+    again = check_in_both(with_step, {**feeds, "step": np.array(7)}, threads=3)["y"]
+    assert same_bits(again, found[2])
+
+
+def test_a_step_out_of_range_is_refused() -> None:
+    values = [value("a"), value("b"), value("step", TensorProto.INT64, [])]
+    proto = model([ours("MatMul", ["a", "b", "step"], "y", **RANDOM)], values, [value("y")])
+    feeds = {**_feeds([(2, 3), (3, 2)]), "step": np.array(-1)}
+    with pytest.raises(ModelError, match=r"'step' is -1, but must be from 0 to 4294967295"):
+        run(make_session(proto.SerializeToString()), feeds)
+
+
 @pytest.mark.parametrize(("a", "b"), MATMUL_SHAPES)
 def test_matmul_has_the_shapes_of_onnx(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     feeds = _feeds([a, b])

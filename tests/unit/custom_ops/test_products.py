@@ -10,7 +10,7 @@ import pytest
 
 from onnxbf.arithmetic import PROFILES, parse_arithmetic
 from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
-from onnxbf.custom_ops.library import instruction_sets
+from onnxbf.custom_ops.library import RandomKey, instruction_sets
 from onnxbf.custom_ops.reference_products import product
 from onnxbf.errors import UnsupportedError
 from tests import operands
@@ -31,6 +31,10 @@ TEXTS = [
     "sequential{format=e8m21,rounding=rtz}",
     "chunked{size=4}",
     "chunked{size=3,inner=bf16:rtz,outer=fp16}",
+    "sequential{rounding=sr}",
+    "sequential{format=e4m3fn,rounding=sr,overflow=saturate,bits=8}",
+    "sequential{format=fp16,rounding=sr,subnormals=flush}",
+    "chunked{size=3,inner=e8m21:sr,outer=bf16:sr}",
     "tensor_core{group=3,bits=10,operands=fp16,accumulator=fp16,promote=7}",
     "tensor_core{group=1,bits=25,operands=bf16,accumulator=bf16:rup{overflow=saturate}}",
     "tensor_core{group=64,bits=23,operands=tf32:rtz}",
@@ -44,6 +48,9 @@ SHAPES = [
     (2, 0, 3),
 ]  # rows, inner, columns
 
+KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
+RANDOM = RandomKey(**KEY)
+
 each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
 
 
@@ -55,7 +62,7 @@ def _cases(text: str) -> list[tuple[Floats, Floats, Floats]]:
     for make in operands.ALL:
         for rows, inner, columns in SHAPES:
             a, b = make(rng, (rows, inner)), make(rng, (inner, columns))
-            cases.append((a, b, product(profile, a, b)))
+            cases.append((a, b, product(profile, a, b, **KEY)))
     return cases
 
 
@@ -67,7 +74,7 @@ UNDISTURBED = {text: _cases(text)[3::6] for text in TEXTS}
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_profile_equals_its_reference(used: Kernels, text: str) -> None:
     for a, b, wanted in _cases(text):
-        assert same_bits(used.matmul(a, b, parse_arithmetic(text)), wanted), (a, b)
+        assert same_bits(used.matmul(a, b, parse_arithmetic(text), key=RANDOM), wanted), (a, b)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -77,17 +84,20 @@ def test_any_shape_any_set_any_threads(text: str) -> None:
     for rows, inner, columns in ((130, 65, 70), (13, 1100, 33), (1, 40, 100), (100, 40, 1)):
         a = operands.spread(rng, (rows, inner))
         b = operands.spread(rng, (inner, columns))
-        best = SETS[-1].matmul(a, b, profile)
+        best = SETS[-1].matmul(a, b, profile, key=RANDOM)
         for threads in (2, 3):
-            assert same_bits(SETS[-1].matmul(a, b, profile, threads=threads), best)
+            got = SETS[-1].matmul(a, b, profile, key=RANDOM, threads=threads)
+            assert same_bits(got, best)
         for used in SETS[1:-1]:
-            assert same_bits(used.matmul(a, b, profile), best)
+            assert same_bits(used.matmul(a, b, profile, key=RANDOM), best)
         places = zip(rng.integers(0, rows, 3), rng.integers(0, columns, 3))
         for row, column in places:
-            alone = product(profile, a[row : row + 1], b[:, column : column + 1])
+            one, place = (a[row : row + 1], b[:, column : column + 1]), int(row * columns + column)
+            alone = product(profile, *one, **KEY, first=place)
             assert same_bits(alone, best[row : row + 1, column : column + 1])
-        some = SETS[0].matmul(a[-3:], b[:, -3:], profile)
-        assert same_bits(some, best[-3:, -3:])
+        if not profile.stochastic:  # there, an element's place counts
+            some = SETS[0].matmul(a[-3:], b[:, -3:], profile)
+            assert same_bits(some, best[-3:, -3:])
 
 
 @each_set
@@ -96,7 +106,37 @@ def test_any_shape_any_set_any_threads(text: str) -> None:
 def test_the_control_register_changes_no_product(used: Kernels, text: str) -> None:
     profile = parse_arithmetic(text)
     for a, b, undisturbed in UNDISTURBED[text]:
-        assert same_bits(used.matmul(a, b, profile), undisturbed)
+        assert same_bits(used.matmul(a, b, profile, key=RANDOM), undisturbed)
+
+
+@each_set
+def test_stochastic_sums_are_right_on_average(used: Kernels) -> None:
+    """1000 terms of 2^-9 beside a 1 in bfloat16, whose numbers lie 2^-7 apart: each is drawn."""
+    profile, sums = parse_arithmetic("sequential{rounding=sr}"), 2000
+    a = np.full((1, 1001), 2.0**-9, np.float32)
+    a[0, 0] = 1
+    ones = np.ones((1001, sums), np.float32)
+    got = used.matmul(a, ones, profile, key=RANDOM)
+    exact = 1 + 1000 * 2.0**-9
+    # Each step adds 2^-7 or, from 2 on, 2^-6 with probability 1/4 or 1/8: a variance of (2^-9)^2
+    # times 3 or 7, so at most 7000 in all.
+    deviation = 2.0**-9 * np.sqrt(7000 / sums)
+    assert abs(float(got.mean()) - exact) < 5 * deviation
+    assert got.std() > 2.0**-7
+    nearest = used.matmul(a, ones[:, :1], parse_arithmetic("sequential"))
+    assert nearest[0, 0] == 1  # all swallowed
+
+
+@each_set
+def test_keys_and_places_draw_apart(used: Kernels) -> None:
+    profile, rng = parse_arithmetic("sequential{rounding=sr}"), np.random.default_rng(5)
+    a, b = operands.ordinary(rng, (1, 50)), np.repeat(operands.ordinary(rng, (50, 1)), 40, axis=1)
+    found = [
+        used.matmul(np.repeat(a, 7, axis=0), b, profile, key=RandomKey(**{**KEY, **change}))
+        for change in ({}, {"seed": 1}, {"node": 1}, {"step": 1})
+    ]
+    assert all(len(np.unique(each)) > 3 for each in found)
+    assert all(not same_bits(found[0], other) for other in found[1:])
 
 
 def test_the_cpu_computes_avx512_bf16() -> None:

@@ -13,11 +13,13 @@ from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import parse_cast
+from onnxbf.graph import PARAMETER, mark_kind
 from onnxbf.passes.pipeline import convert
+from onnxbf.protos import to_proto
 from onnxbf.recipe import RECIPES, Recipe, Rule, load_recipe
 from onnxbf.session import make_session, run
 from tests.implementations import Floats, same_bits
-from tests.small_models import model, node, ours, value
+from tests.small_models import check_in_both, model, node, ours, value
 
 BF16 = parse_cast("bf16")
 
@@ -115,6 +117,37 @@ def test_stochastic_roundings_stay_nodes() -> None:
     made, _ = convert(_perceptron(), _recipe("pairwise", inputs="bf16:sr", weights="bf16"))
     types = [each.op_type for each in made.graph.node]
     assert types.count("QuantizeDequantize") == 2
+
+
+def test_stochastic_sums_have_a_stream_each() -> None:
+    recipe = _recipe("sequential{rounding=sr}")
+    made, _ = convert(_perceptron(), recipe, seed=5)
+    products = [_attributes(each) for each in made.graph.node if each.domain]
+    assert [each["seed"] for each in products] == [5, 5]
+    assert products[0]["node"] != products[1]["node"]
+    x = _floats(3, 9)
+    wanted = Evaluator(made).run(None, {"x": x})[0]
+    assert same_bits(run(make_session(made.SerializeToString()), {"x": x})["y"], wanted)
+    other, _ = convert(_perceptron(), recipe, seed=6)
+    assert not same_bits(Evaluator(other).run(None, {"x": x})[0], wanted)
+    plain, _ = convert(_perceptron(), _recipe("sequential"), seed=5)
+    assert all("seed" not in _attributes(each) for each in plain.graph.node)
+
+
+def test_a_gemm_without_a_term_can_have_a_step() -> None:
+    """In a training graph; ONNX Runtime 1.19 takes no step behind an absent C."""
+    proto = model(
+        [node("Gemm", ["x", "w"], "y", transB=1, alpha=0.5)],
+        [value("x", shape=[3, 9]), value("w", shape=[4, 9])],
+        [value("y", shape=[3, 4])],
+    )
+    trained = ir.from_proto(proto)
+    mark_kind(trained.graph.inputs[1], PARAMETER)
+    made, _ = convert(trained, _recipe("sequential{rounding=sr}"))
+    (product,) = made.graph
+    assert (product.op_type, len(product.inputs)) == ("FusedMatMul", 3)
+    feeds = {"x": _floats(3, 9), "w": _floats(4, 9), "step": np.array(3)}
+    check_in_both(to_proto(made), feeds)
 
 
 def test_what_has_no_operator_is_left_and_told() -> None:
