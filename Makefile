@@ -1,6 +1,7 @@
 # make demo      convert a real model, run both, show what changed
 # make check     lint, type-check and test, with both supported runtimes
 # make selftest  every kernel against its oracle, on this machine
+# make studies   the claims of papers, quickly
 # make bench     the figures of the README
 # make clean     remove what all of these made
 #
@@ -19,7 +20,7 @@ SOURCES = setup.cfg setup.py pyproject.toml custom_ops/CMakeLists.txt \
 # With the runtime of .venv-inference, only what touches a runtime is tested again.
 RUNTIME_TESTS = tests/integration
 
-.PHONY: demo check lint test bench selftest clean python
+.PHONY: demo check lint test bench selftest studies clean python
 .NOTPARALLEL:
 
 demo: .venv/ready-$(VERSION)
@@ -39,6 +40,9 @@ test: .venv/tested-$(VERSION) .venv-inference/tested-$(VERSION)
 
 bench: .venv/tested-$(VERSION)
 	.venv/bin/python benchmarks/run.py
+
+studies: .venv/tested-$(VERSION)
+	.venv/bin/onnxbf study run all --quick
 
 selftest: .venv/ready-$(VERSION)
 	.venv/bin/onnxbf selftest

@@ -88,6 +88,13 @@ _OPTIONS = (
         "--freeze", "freeze", "Do not train what this is found in.", multiple=True, metavar="REGEX"
     ),
     _option(
+        "--layers",
+        "layers",
+        "Train some layers only: static{bottom=1,top=1}, or most of the time: "
+        "probabilistic{p=0.2,top=1}.",
+        metavar="POLICY",
+    ),
+    _option(
         "--unroll/--whole", "unroll", "Round every step of recurrent layers, or only around them."
     ),
     _option("--portable", "portable", "Round by Cast pairs, not by our kernels.", is_flag=True),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from onnxbf.spec import TextEnum
@@ -14,6 +16,15 @@ class Side(TextEnum):
     AT_MOST = "at most"
     AT_LEAST = "at least"
     BELOW = "below"
+    ABOVE = "above"
+
+
+_HOLDS: Mapping[Side, Callable[[float, float], bool]] = {
+    Side.AT_MOST: operator.le,
+    Side.AT_LEAST: operator.ge,
+    Side.BELOW: operator.lt,
+    Side.ABOVE: operator.gt,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +56,4 @@ class Finding:
         limit = self.claim.limit
         if math.isnan(self.measured):
             return False
-        if self.claim.side is Side.BELOW:
-            return self.measured < limit
-        if self.claim.side is Side.AT_MOST:
-            return self.measured <= limit
-        return self.measured >= limit
+        return _HOLDS[self.claim.side](self.measured, limit)

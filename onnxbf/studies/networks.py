@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,46 @@ from onnxbf.graph import Names
 Array = NDArray[Any]
 
 
+Draw = Callable[[np.random.Generator, Sequence[int], int], Array]
+
+
+def he_normal(rng: np.random.Generator, shape: Sequence[int], fan_in: int) -> Array:
+    """Weights as He et al. (2015) draw them, and biases of 0."""
+    return rng.normal(0, np.sqrt(2 / fan_in), shape) if len(shape) > 1 else np.zeros(shape)
+
+
+def uniform(rng: np.random.Generator, shape: Sequence[int], fan_in: int) -> Array:
+    """Weights and biases as PyTorch draws them by default: uniform up to 1 / sqrt(fan_in)."""
+    numbers: Array = rng.uniform(-1, 1, shape) / np.sqrt(fan_in)
+    return numbers
+
+
 class Network:
-    """A model under construction; its weights are drawn as He et al. (2015) do, biases are 0.
+    """A model under construction.
 
     Args:
         seed: of the weights.
         shape: of an example.
+        draw: gives weights and biases of a shape, by the number of inputs that a unit sums.
     """
 
-    def __init__(self, seed: int, shape: Sequence[int]) -> None:
+    def __init__(self, seed: int, shape: Sequence[int], draw: Draw = he_normal) -> None:
         image = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT))
         image.shape = ir.Shape(["N", *shape])
         graph = ir.Graph([image], [], nodes=[], opset_imports={"": 18}, name="network")
         self.model = ir.Model(graph, ir_version=10)
         self.last: ir.Value = image
         self._build = Builder(Names(self.model), "net")
-        self._rng = np.random.default_rng(seed)
+        self._rng, self._draw = np.random.default_rng(seed), draw
 
     def conv(self, channels_in: int, channels: int) -> Network:
         """A convolution of 3 by 3 that keeps the size."""
-        weights = self._weights(channels, channels_in, 3, 3), self._bias(channels)
+        weights = self._weights(channels, channels_in, 3, 3)
         self.last = self._build.Conv(self.last, *weights, pads=[1, 1, 1, 1])
         return self
 
     def dense(self, size_in: int, size: int) -> Network:
-        weights = self._weights(size, size_in), self._bias(size)
+        weights = self._weights(size, size_in)
         self.last = self._build.Gemm(self.last, *weights, transB=1)
         return self
 
@@ -56,12 +71,11 @@ class Network:
         self.model.graph.outputs.append(self.last)
         return self.model
 
-    def _weights(self, *shape: int) -> ir.Value:
-        deviation = np.sqrt(2 / np.prod(shape[1:]))
-        return self._parameter(self._rng.normal(0, deviation, shape))
-
-    def _bias(self, size: int) -> ir.Value:
-        return self._parameter(np.zeros(size))
+    def _weights(self, *shape: int) -> tuple[ir.Value, ir.Value]:
+        """A weight and its bias."""
+        fan_in = int(np.prod(shape[1:]))
+        made = [self._draw(self._rng, each, fan_in) for each in (shape, shape[:1])]
+        return self._parameter(made[0]), self._parameter(made[1])
 
     def _parameter(self, numbers: Array) -> ir.Value:
         name = f"p{len(self.model.graph.initializers)}"

@@ -13,6 +13,7 @@ from onnxbf.training.options import build
 ALL = "all"
 STUDIES: Mapping[str, str] = {  # name -> module:class
     "lrbench": "onnxbf.studies.lrbench:LrBench",
+    "rich": "onnxbf.studies.rich_regime:RichRegime",
     "range": "onnxbf.studies.narrow_range:Range",
 }
 

@@ -42,6 +42,15 @@ def first_not_finite(graphs: TrainingGraphs, batch: Batch, state: Batch) -> str 
     Returns:
         Its name and type; None where every number is finite.
     """
+    found = all_values(graphs, batch, state)
+    for node in graphs.gradient.graph:
+        if not all(np.all(np.isfinite(found.get(value.name or "", 0))) for value in node.outputs):
+            return f"{node.op_type} node {node.name!r}"
+    return None
+
+
+def all_values(graphs: TrainingGraphs, batch: Batch, state: Batch) -> dict[str, Array]:
+    """Every float32 tensor of the gradient graph, its inputs among them, by name."""
     model = graphs.gradient.clone()
     values = [value for node in model.graph for value in node.outputs if _is_float(value)]
     graph_outputs = {*model.graph.outputs}
@@ -51,12 +60,7 @@ def first_not_finite(graphs: TrainingGraphs, batch: Batch, state: Batch) -> str 
     inputs = {value.name for value in session.get_inputs()}
     if "step" in inputs:
         feeds["step"] = np.zeros((), np.int64)
-    found = run(session, {name: array for name, array in feeds.items() if name in inputs})
-    for value in values:
-        node = value.producer()
-        if node is not None and not np.all(np.isfinite(found[value.name or ""])):
-            return f"{node.op_type} node {node.name!r}"
-    return None
+    return {**feeds, **run(session, {name: a for name, a in feeds.items() if name in inputs})}
 
 
 def _is_float(value: ir.Value) -> bool:

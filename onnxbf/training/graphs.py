@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from onnxbf.errors import ModelError
-from onnxbf.graph import BUFFER, PARAMETER, mark_kind
+from onnxbf.graph import BUFFER, GRADIENT, PARAMETER, mark_kind
 from onnxbf.passes.choose import EVERYTHING, Selection
 from onnxbf.passes.counter_dropout import CounterDropout
 from onnxbf.passes.lower_gradients import LowerGradients
@@ -24,6 +25,8 @@ from onnxbf.recipe import Recipe
 from onnxbf.report import Report
 from onnxbf.training.emitter import Parameter
 from onnxbf.training.gradients import differentiate
+from onnxbf.training.layers import find_layers
+from onnxbf.training.layerwise import LayerPolicy, parse_layer_policy
 from onnxbf.training.loss_functions import Loss
 from onnxbf.training.losses import Attached, attach_loss
 from onnxbf.training.optimizers import Optimizer
@@ -47,6 +50,8 @@ class TrainingGraphs:
         trained: the names of the parameters.
         report: what the recipe rounds in the gradient graph.
         notes: what else the user should know.
+        optimizer: what ``update`` does.
+        partial: what steps run that do not train all layers; see ``layerwise``.
     """
 
     gradient: ir.Model
@@ -57,6 +62,8 @@ class TrainingGraphs:
     trained: tuple[str, ...]
     report: Report
     notes: tuple[str, ...]
+    optimizer: str | Optimizer
+    partial: Partial | None = None
 
     def under(
         self,
@@ -77,7 +84,58 @@ class TrainingGraphs:
         CounterDropout(report, seed)(gradient)
         if not portable:
             ReplaceGradients(report)(gradient)
-        return replace(self, gradient=gradient, evaluation=evaluation, update=update, report=report)
+        partial = self.partial and self.partial.under(recipe, selection, portable, seed)
+        return replace(
+            self,
+            gradient=gradient,
+            evaluation=evaluation,
+            update=update,
+            report=report,
+            partial=partial,
+        )
+
+    def layerwise(self, policy: str | LayerPolicy) -> TrainingGraphs:
+        """The same training, of some layers only in all or most of its steps.
+
+        Args:
+            policy: text such as ``static{bottom=1,top=1}`` or ``probabilistic{p=0.2,top=1}``.
+
+        Raises:
+            NameUnknown, SpecError: text that cannot be read.
+            ModelError: layers that there are not.
+        """
+        chosen = parse_layer_policy(policy) if isinstance(policy, str) else policy
+        names = chosen.parameters(find_layers(self.gradient, self.trained))
+        return replace(self, partial=Partial(self.truncated(names), chosen))
+
+    def truncated(self, trained: Sequence[str]) -> TrainingGraphs:
+        """The same training, of some parameters only: what only others' gradients need is cut."""
+        gradient = self.gradient.clone()
+        unwanted = {f"{name}{GRADIENT}" for name in self.trained if name not in trained}
+        outputs = gradient.graph.outputs
+        outputs[:] = [value for value in outputs if value.name not in unwanted]
+        RemoveUnusedNodesPass()(gradient)
+        parameters = [Parameter(name, self.state[name].shape) for name in trained]
+        update = make_update(parameters, self.optimizer)
+        return replace(self, gradient=gradient, update=update.model, trained=tuple(trained))
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What runs in steps that do not train all layers, and which steps those are."""
+
+    graphs: TrainingGraphs
+    policy: LayerPolicy
+    seed: int = 0
+
+    def covers(self, step: int) -> bool:
+        """Whether a step runs these graphs."""
+        return not self.policy.is_full(self.seed, step)
+
+    def under(self, recipe: Recipe, selection: Selection, portable: bool, seed: int) -> Partial:
+        """As ``TrainingGraphs.under``."""
+        graphs = self.graphs.under(recipe, selection=selection, portable=portable, seed=seed)
+        return replace(self, graphs=graphs, seed=seed)
 
 
 def build_graphs(
@@ -131,6 +189,7 @@ def build_graphs(
         choice.trained,
         Report("none"),
         (*prepared.notes, *attached.notes),
+        optimizer,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.graph import BUFFER, GRADIENT, NEXT, PARAMETER, kind_of
+from onnxbf.graph import GRADIENT, NEXT
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.protos import to_proto
@@ -18,7 +18,7 @@ from onnxbf.session import make_session, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.gradients import LOSS_SCALE
-from onnxbf.training.variables import Variables
+from onnxbf.training.variables import Store, Variables
 
 if TYPE_CHECKING:
     from onnxruntime import IOBinding, OrtValue
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
 Find = Callable[[str], "OrtValue | None"]
+Key = tuple[object, ...]  # the state of stores
 Measured = dict[str, Array]  # what observing graphs put out, added up
 
 
@@ -53,11 +54,11 @@ class _Bound:
         self.session = make_session(to_proto(model).SerializeToString(), threads=threads)
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
-        self._bindings: dict[tuple[int, ...], IOBinding] = {}
-        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        self._bindings: dict[Key, IOBinding] = {}
+        self._shapes: dict[Key, list[tuple[int, ...]]] = {}
         self._scalars = scalars
 
-    def run(self, key: tuple[int, ...], reads: Find, writes: Find, batch: Batch) -> IOBinding:
+    def run(self, key: Key, reads: Find, writes: Find, batch: Batch) -> IOBinding:
         """Run once. ``key`` tells apart the states in which ``reads`` and ``writes`` differ."""
         if key not in self._bindings:
             self._bindings[key] = self._bind(reads, writes)
@@ -84,7 +85,7 @@ class _Bound:
 
     def _fit(
         self,
-        key: tuple[int, ...],
+        key: Key,
         binding: IOBinding,
         writes: Find,
         shapes: list[tuple[int, ...]],
@@ -121,7 +122,7 @@ class Program:
         gradient: a gradient graph (see gradients.py).
         update: an update graph of the same parameters (see update.py).
         loss: the name of the loss, an output of ``gradient``.
-        state: the initial values of parameters, slots and buffers by name.
+        store: parameters, slots and buffers; those that ``update`` does not change stay.
         threads: how many ONNX Runtime uses; None: one for each core.
         observed: observing forms of ``gradient`` and ``update``, run where a step is measured.
     """
@@ -131,17 +132,17 @@ class Program:
         gradient: ir.Model,
         update: ir.Model,
         loss: str,
-        state: Mapping[str, Array],
+        store: Store,
         threads: int | None = None,
         observed: tuple[ir.Model, ir.Model] | None = None,
     ) -> None:
-        inputs = gradient.graph.inputs
-        trained = [value.name for value in inputs if kind_of(value) == PARAMETER and value.name]
-        running = [value.name for value in inputs if kind_of(value) == BUFFER and value.name]
+        trained = [name.removesuffix(GRADIENT) for name in _names(gradient, GRADIENT)]
+        moved = [name.removesuffix(NEXT) for name in _names(update, NEXT)]
         self._loss = loss
         self.scalars = Scalars()
-        self.buffers = Variables({name: state[name] for name in running})
-        self.weights = Variables({k: v for k, v in state.items() if k not in running})
+        self.weights, self.buffers = store
+        self._moved = self.weights.groups_of(moved)
+        state = self.weights.arrays()
         self.gradients = {f"{name}{GRADIENT}": np.zeros_like(state[name]) for name in trained}
         self._gradients = {name: share(array) for name, array in self.gradients.items()}
         self._sums: Variables | None = None
@@ -160,7 +161,7 @@ class Program:
             measured: where to add what roundings do to numbers; None: that is not measured.
         """
         graph = self._graphs(measured).gradient
-        key = (self.weights.side, self.buffers.side)
+        key = (self.weights.sides, self.buffers.sides)
         binding = graph.run(key, self._read, self._write, batch)
         self.buffers.advance()
         graph.measure(binding, measured)
@@ -171,7 +172,7 @@ class Program:
         if self._sums is None:
             zeros = {name: np.zeros_like(array) for name, array in self.gradients.items()}
             self._sums = Variables({f"{name}{SUM}": array for name, array in zeros.items()})
-        self._accumulate.run((self._sums.side,), self._read, self._write, {})
+        self._accumulate.run(self._sums.sides, self._read, self._write, {})
         self._sums.advance()
 
     def update(self, measured: Measured | None = None) -> float:
@@ -180,24 +181,15 @@ class Program:
         Where that is not finite, the weights stay as they were. ``measured`` is as in ``backward``.
         """
         graph, sums = self._graphs(measured).update, self._sums
-        key = (self.weights.side, -1 if sums is None else sums.side)
+        key = (self.weights.sides, () if sums is None else sums.sides)
         binding = graph.run(key, self._read_summed, self._write, {})
         norm = float(graph.output(binding, GRADIENT_NORM))
         if math.isfinite(norm):
             graph.measure(binding, measured)
-            self.weights.advance()
+            self.weights.advance(self._moved)
         if sums is not None:
             sums.clear()
         return norm
-
-    def state(self) -> dict[str, Array]:
-        """Parameters, slots and buffers by name, on the memory that training changes."""
-        return {**self.weights.arrays(), **self.buffers.arrays()}
-
-    def load(self, state: Batch) -> None:
-        """Take over what ``state`` gave; ModelError where it does not fit."""
-        self.weights.load(state)
-        self.buffers.load(state)
 
     def _bind(self, gradient: ir.Model, update: ir.Model, threads: int | None) -> _Graphs:
         return _Graphs(*(_Bound(model, threads, self.scalars) for model in (gradient, update)))
@@ -226,3 +218,9 @@ class Program:
     def _store(self, name: str) -> Variables | None:
         stores = (self.weights, self.buffers, self._sums)
         return next((store for store in stores if store is not None and name in store), None)
+
+
+def _names(model: ir.Model, ending: str) -> list[str]:
+    """The outputs whose names end so."""
+    names = [value.name or "" for value in model.graph.outputs]
+    return [name for name in names if name.endswith(ending)]

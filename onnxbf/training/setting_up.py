@@ -58,6 +58,8 @@ class SetUp:
             freeze=settings.freeze,
             unroll=settings.unroll,
         )
+        if settings.layers:
+            self._graphs = self._graphs.layerwise(settings.layers)
         self._attached = self._graphs.attached
         self.labels = next(iter(self._attached.labels), None)
         inputs = [v for v in self._graphs.gradient.graph.inputs if kind_of(v) in (None, LABEL)]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.errors import OnnxbfError
+from onnxbf.graph import NEXT
 from onnxbf.training.emitter import GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.evaluation import Evaluation, first_not_finite
 from onnxbf.training.gradients import LOSS_SCALE
@@ -18,9 +19,28 @@ from onnxbf.training.graphs import TrainingGraphs
 from onnxbf.training.health import Health, Observer
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.program import Measured, Program
+from onnxbf.training.variables import Store, make_store
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
+
+
+class _Part:
+    """The program of some graphs, and what observes it."""
+
+    def __init__(
+        self, graphs: TrainingGraphs, store: Store, threads: int | None, observes: bool
+    ) -> None:
+        self.graphs = graphs
+        self.observer = Observer(graphs.gradient, graphs.update) if observes else None
+        self.program = Program(
+            graphs.gradient,
+            graphs.update,
+            graphs.attached.loss,
+            store,
+            threads,
+            None if self.observer is None else self.observer.models,
+        )
 
 
 class LossNotFinite(OnnxbfError):
@@ -78,22 +98,20 @@ class Trainer:
         self.updates = 0  # those that counted, which is what optimizers correct their bias by
         self.batches = 0
         self._stop_on_nan = stop_on_nan
-        self._measured: tuple[int, Measured | None] = (0, None)
         self._health_every = health_every
-        self._observer = Observer(graphs.gradient, graphs.update) if health_every else None
-        self._program = Program(
-            graphs.gradient,
-            graphs.update,
-            graphs.attached.loss,
-            graphs.state,
-            threads,
-            None if self._observer is None else self._observer.models,
-        )
+        partial = graphs.partial
+        moved = [_moved(graphs if partial is None else partial.graphs)]
+        self._store = make_store(graphs.gradient, graphs.state, moved)
+        observes = health_every > 0
+        self._whole = self._part = _Part(graphs, self._store, threads, observes)
+        self._partial = partial and _Part(partial.graphs, self._store, threads, observes)
+        self._measured: tuple[int, Measured | None] = (0, None)
         self._evaluation = Evaluation(graphs, threads)
 
     def step(self, batches: Sequence[Batch], rate: float) -> Step:
         """One update by the mean gradient of ``batches``."""
-        program, scale = self._program, self.loss_scale.scale
+        self._part = self._part_of(self.index)
+        program, scale = self._part.program, self.loss_scale.scale
         measured: Measured | None = {} if self._is_observed() else None
         self._measured = (self.index, measured)
         losses = []
@@ -122,15 +140,16 @@ class Trainer:
         stopped at its loss, the nodes alone.
         """
         step, measured = self._measured
-        return [] if self._observer is None else self._observer.read(measured or {}, step)
+        observer = self._part.observer
+        return [] if observer is None else observer.read(measured or {}, step)
 
     def evaluate(self, batch: Batch) -> tuple[float, list[Array]]:
         """The loss of a batch and the predictions, as the network is used after training."""
-        return self._evaluation.run(batch, self._program.state())
+        return self._evaluation.run(batch, self.state())
 
     def state(self) -> dict[str, Array]:
         """Parameters, slots and buffers by name, on the memory that training changes."""
-        return self._program.state()
+        return self._store.arrays()
 
     def counters(self) -> dict[str, Any]:
         """What a checkpoint holds besides ``state``."""
@@ -147,10 +166,16 @@ class Trainer:
         Raises:
             ModelError: a state of another network.
         """
-        self._program.load(state)
+        self._store.load(state)
         self.index, self.updates = counters["index"], counters["updates"]
         self.batches = counters["batches"]
         self.loss_scale = LossScale(**counters["loss_scale"])
+
+    def _part_of(self, step: int) -> _Part:
+        """What a step runs."""
+        partial = self.graphs.partial
+        runs_partial = partial is not None and partial.covers(step)
+        return self._partial if runs_partial and self._partial else self._whole
 
     def _is_observed(self) -> bool:
         return self._health_every > 0 and self.index % self._health_every == 0
@@ -158,9 +183,15 @@ class Trainer:
     def _check(self, loss: float, batch: Batch) -> None:
         if math.isfinite(loss) or not self._stop_on_nan:
             return
-        node = first_not_finite(self.graphs, batch, self._program.state())
+        node = first_not_finite(self._part.graphs, batch, self.state())
         made = f": the first to give such a number is {node}" if node else ""
         raise LossNotFinite(
             f"The loss of step {self.index} is {loss}{made}. Lower the learning rate, or scale the "
             "loss if the format is narrow."
         )
+
+
+def _moved(graphs: TrainingGraphs) -> set[str]:
+    """The parameters, and their slots, that the update changes."""
+    names = (value.name or "" for value in graphs.update.graph.outputs)
+    return {name.removesuffix(NEXT) for name in names if name.endswith(NEXT)}

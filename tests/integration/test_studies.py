@@ -13,11 +13,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
-from onnxbf.studies import lrbench, narrow_range  # noqa: E402
+from onnxbf.studies import lrbench, narrow_range, rich_regime  # noqa: E402
+from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
-from onnxbf.studies.study import Effort, Outcome, Study, effort_for, run_study  # noqa: E402
+from onnxbf.studies.study import Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
-QUICK = [name for name in STUDIES]
+LONG = {"rich"}  # those of more than a few seconds: `make studies` runs them
 
 
 def _outcome(study: Study, seeds: int | None = None) -> Outcome:
@@ -30,7 +31,7 @@ def _failed(study: Study) -> set[str]:
     return {finding.claim.name for finding in _outcome(study).findings if not finding.passed}
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", sorted(STUDIES.keys() - LONG))
 def test_every_claim_holds(name: str) -> None:
     assert not _failed(study_class(name)())
 
@@ -39,6 +40,32 @@ def test_a_format_that_is_too_coarse_fails_the_policies(monkeypatch: pytest.Monk
     monkeypatch.setattr(lrbench, "POLICIES", (*lrbench.POLICIES[:2], "SIN{k0=0.001,k1=0.1,l=78}"))
     coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
     assert "D3 rounded" in _failed(lrbench.LrBench(recipe=coarse))
+
+
+def test_a_network_that_learns_the_same_by_its_top_layer_fails_the_rich_regime() -> None:
+    study = rich_regime.RichRegime()
+    shares = [(64, 0.2), (256, 0.25), (512, 0.3)]
+    rows: list[Row] = [
+        *({"width": w, "layer": n, "share": s} for w, s in shares for n in (1, 2)),
+        {"width": 256, "active": 0.05, "lazy": 0.0},
+        {"full_operations": 10, "top_operations": 1, "full_seconds": 3.0, "top_seconds": 1.0},
+        *(
+            {
+                "policy": policy,
+                "recipe": "none",
+                "seconds": 1.0,
+                "training_loss": 0.1,
+                "accuracy": 0.9,
+            }
+            for policy in rich_regime.POLICIES
+        ),
+    ]
+    measured = study.judge(rows)
+    findings = [Finding(claim, measured[claim.name]) for claim in study.claims]
+    assert [each.claim.name for each in findings if not each.passed] == ["top"]
+    assert measured["bottom"] == 0.6 and measured["wider"] == pytest.approx(0.1)
+    assert measured["cheaper"] == pytest.approx(10 / (0.2 * 10 + 0.8 * 1))
+    assert f"{3 / (0.6 + 0.8):.1f} times" in study.remarks(rows)[-1]
 
 
 def test_a_narrow_format_fails_where_bf16_holds() -> None:
