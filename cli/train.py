@@ -105,6 +105,11 @@ _OPTIONS = (
         type=int,
     ),
     _option(
+        "--tensorboard/--no-tensorboard",
+        "tensorboard",
+        "Whether to write event files, for: tensorboard --logdir RUN/tensorboard.",
+    ),
+    _option(
         "--checkpoint-every",
         "checkpoint_every",
         "Updates between checkpoints. 0: after epochs alone.",

@@ -65,7 +65,7 @@ class Lane:
         losses, sizes = [], []
         for batch in batches:
             loss, predictions = self.trainer.evaluate(batch)
-            size = len(next(iter(batch.values())))
+            size = batch_size(batch)
             losses.append(loss)
             sizes.append(size)
             for metric in metrics.values():
@@ -87,3 +87,8 @@ class Lane:
         self.history = notes["history"]
         total, count = notes["losses"]
         self.losses = (total, count)
+
+
+def batch_size(batch: Batch) -> int:
+    """How many examples a batch has."""
+    return len(next(iter(batch.values())))

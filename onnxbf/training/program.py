@@ -167,6 +167,13 @@ class Program:
         graph.measure(binding, measured)
         return float(graph.output(binding, self._loss))
 
+    def measure_again(self, batch: Batch) -> Measured:
+        """What roundings did in the last ``backward``, which was of this batch."""
+        measured: Measured = {}
+        self.buffers.advance()  # back to what it read
+        self.backward(batch, measured)
+        return measured
+
     def accumulate(self) -> None:
         """Add the gradients to the sums, which the next update uses in their place."""
         if self._sums is None:

@@ -1,7 +1,8 @@
 """A run: a recipe and its baseline trained in step on the same batches, logged and resumable.
 
 The folder of a run holds ``run.json``, its settings, ``results.json`` and, for each seed, a folder
-with ``log.jsonl``, ``checkpoint.safetensors`` and the trained model of each lane.
+with ``log.jsonl``, ``checkpoint.safetensors`` and the trained model of each lane; if asked for,
+``tensorboard`` holds event files.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onnxbf.errors import ModelError
 from onnxbf.files import load_model, write_text
 from onnxbf.training.checkpoint import load_checkpoint, save_checkpoint
-from onnxbf.training.lane import Batch, Lane, Scores
-from onnxbf.training.run_log import RunLog
+from onnxbf.training.lane import Batch, Lane, Scores, batch_size
+from onnxbf.training.recording import Recording
 from onnxbf.training.setting_up import SetUp
 from onnxbf.training.settings import Settings, check_same, load_settings
 from onnxbf.training.trained_model import save_trained
-from onnxbf.training.trainer import Step
+from onnxbf.training.trainer import LossNotFinite, Step
 from onnxbf.training.verdict import Contrast, History, Summary, contrast, record, summarize
 
 SETTINGS, RESULTS = "run.json", "results.json"
-LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
+LOG, CHECKPOINT, BOARD = "log.jsonl", "checkpoint.safetensors", "tensorboard"
 T = TypeVar("T")
 
 
@@ -137,9 +138,11 @@ class Run:
         folder.mkdir(exist_ok=True)
         for unfinished in folder.glob(".*"):  # what a process that was killed was writing
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-        place, size = self._resumed(seed, lanes)
+        place, kept = self._resumed(seed, lanes)
         batches = self._set_up.batches(seed)
-        with RunLog(folder / LOG, size) as log:
+        drawn = lanes if self.settings.tensorboard else ()
+        board = self.folder / BOARD / folder.name
+        with Recording(folder / LOG, board, seed, drawn, kept) as log:
             for epoch in range(place.epoch, self.settings.epochs):
                 started = time.monotonic()
                 done = place.batches if epoch == place.epoch else 0
@@ -154,7 +157,7 @@ class Run:
                         return
                 if done == 0:
                     raise ModelError(f"The data {self.settings.data!r} gives no batches.")
-                scores = {lane.name: self._end_epoch(lane, seed, log) for lane in lanes}
+                scores = {lane.name: self._end_epoch(lane, log) for lane in lanes}
                 self._save(Place(seed, epoch + 1), lanes, log)
                 skipped = {lane.name: lane.trainer.loss_scale.skipped for lane in lanes}
                 at, seconds = Place(seed, epoch, done), time.monotonic() - started
@@ -163,43 +166,45 @@ class Run:
     def _folder(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}"
 
-    def _resumed(self, seed: int, lanes: Sequence[Lane]) -> tuple[Place, int]:
-        """Bring lanes to where the seed's checkpoint was taken; the place, and the log's size."""
+    def _resumed(self, seed: int, lanes: Sequence[Lane]) -> tuple[Place, Mapping[str, Any]]:
+        """Bring lanes to where the seed's checkpoint was taken: the place, and what it says."""
         path = self._folder(seed) / CHECKPOINT
         if not path.is_file():
-            return Place(seed), 0
+            return Place(seed), {}
         tensors, notes = load_checkpoint(path)
         for lane in lanes:
             mine = f"{lane.name}/"
             state = {k.removeprefix(mine): v for k, v in tensors.items() if k.startswith(mine)}
             lane.resume(state, notes["lanes"][lane.name])
-        return Place(**notes["place"]), notes["log"]
+        return Place(**notes["place"]), notes
 
     def _step(
-        self, group: Sequence[Batch], lanes: Sequence[Lane], place: Place, log: RunLog
+        self, group: Sequence[Batch], lanes: Sequence[Lane], place: Place, log: Recording
     ) -> dict[str, Step]:
         fitted = [self._set_up.fit(batch) for batch in group]
+        examples = sum(map(batch_size, fitted))
         steps = {}
         for lane in lanes:
-            steps[lane.name] = step = lane.step(fitted)
-            at = {"seed": place.seed, "lane": lane.name, "epoch": place.epoch}
-            log.write({"kind": "step", **at, **asdict(step)})
-            for measured in lane.trainer.health():
-                log.write({**at, **measured.record()})
+            started = time.perf_counter()
+            try:
+                steps[lane.name] = step = lane.step(fitted)
+            except LossNotFinite:
+                log.health(lane, place.epoch)
+                raise
+            log.step(lane, place.epoch, step, examples, time.perf_counter() - started)
         return steps
 
-    def _end_epoch(self, lane: Lane, seed: int, log: RunLog) -> Scores:
+    def _end_epoch(self, lane: Lane, log: Recording) -> Scores:
         setup = self._set_up
-        epoch = len(lane.history)
         scores = lane.end_epoch(setup.validation(), setup.labels, setup.metrics())
-        log.write({"kind": "epoch", "seed": seed, "lane": lane.name, "epoch": epoch, **scores})
+        log.epoch(lane, scores)
         return scores
 
     def _is_due(self, lane: Lane) -> bool:
         every = self.settings.checkpoint_every
         return every > 0 and lane.trainer.index % every == 0
 
-    def _save(self, place: Place, lanes: Sequence[Lane], log: RunLog) -> None:
+    def _save(self, place: Place, lanes: Sequence[Lane], log: Recording) -> None:
         """Write a checkpoint.
 
         The trained models come before the last one: they are not missed, then, where the process
@@ -213,7 +218,7 @@ class Run:
         notes = {
             "place": asdict(place),
             "lanes": {lane.name: lane.notes() for lane in lanes},
-            "log": log.flush(),
+            **log.keep(),
         }
         save_checkpoint(self._folder(place.seed) / CHECKPOINT, tensors, notes)
 

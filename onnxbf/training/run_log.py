@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from onnxbf.errors import ModelError
+
+L = TypeVar("L", bound="RunLog")
 
 
 class RunLog:
@@ -31,7 +33,7 @@ class RunLog:
             raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
         self._file.truncate(size)
 
-    def __enter__(self) -> RunLog:
+    def __enter__(self: L) -> L:
         return self
 
     def __exit__(

@@ -35,6 +35,7 @@ class Settings:
         unroll: whether recurrent nodes are taken apart into steps.
         portable: whether roundings are Cast pairs instead of custom operators.
         health_every: steps between measurements of each rounding; 0: none.
+        tensorboard: whether event files are written, which TensorBoard draws.
         checkpoint_every: updates between checkpoints; 0: at the end of epochs alone.
         threads: how many ONNX Runtime uses; None: one for each core.
         stop_on_nan: whether a loss that is not finite ends the run.
@@ -66,6 +67,7 @@ class Settings:
     unroll: bool = True
     portable: bool = False
     health_every: int = 0
+    tensorboard: bool = False
     checkpoint_every: int = 0
     threads: int | None = None
     stop_on_nan: bool = True
@@ -91,7 +93,8 @@ class Settings:
             raise ModelError(f"Cannot read {self.model!r}: {error.strerror}.") from None
 
 
-_MAY_CHANGE = frozenset({"epochs", "checkpoint_every"})  # without the steps so far being others
+# Without the steps so far being others.
+_MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "tensorboard"})
 
 
 def load_settings(path: Path) -> Settings:

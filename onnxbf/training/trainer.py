@@ -136,8 +136,9 @@ class Trainer:
     def health(self) -> list[Health]:
         """What was measured in the last step: node by node, parameter by parameter.
 
-        Empty where the last step was none that is measured; of a step that was skipped or that
-        stopped at its loss, the nodes alone.
+        Empty where the last step was none that is measured; of a step that was skipped, the nodes
+        alone. Of one that stopped at its loss, the nodes alone, too, and of the batch with that
+        loss where the step was none to be measured.
         """
         step, measured = self._measured
         observer = self._part.observer
@@ -183,7 +184,10 @@ class Trainer:
     def _check(self, loss: float, batch: Batch) -> None:
         if math.isfinite(loss) or not self._stop_on_nan:
             return
-        node = first_not_finite(self._part.graphs, batch, self.state())
+        part = self._part
+        if part.observer is not None and self._measured[1] is None:
+            self._measured = (self.index, part.program.measure_again(batch))
+        node = first_not_finite(part.graphs, batch, self.state())
         made = f": the first to give such a number is {node}" if node else ""
         raise LossNotFinite(
             f"The loss of step {self.index} is {loss}{made}. Lower the learning rate, or scale the "

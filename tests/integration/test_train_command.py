@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from onnxbf.cli.main import group
 from onnxbf.session import make_session, run
+from tests.event_files import curves
 from tests.networks import write_data, write_mlp
 
 _binding = pytest.importorskip("onnxruntime.capi._pybind_state")
@@ -305,3 +306,25 @@ def test_numeric_health_of_cast_pairs_is_refused(folder: Path) -> None:
     )
     assert result.exit_code == 2
     assert "cannot be observed" in result.output
+
+
+@pytest.mark.parametrize("accumulate", ["1", "2"])
+def test_the_step_that_ends_a_run_is_measured(folder: Path, accumulate: str) -> None:
+    result = train(
+        *(*SHORT, "--health-every", "100", "--optimizer", "sgd", "--schedule", "1e30"),
+        *("--accumulate", accumulate, "--batch-size", "20", "--tensorboard"),
+    )
+    assert result.exit_code == 2
+    assert "The loss of step" in result.output
+    last = len(lines(folder / "run", "step"))
+    assert 0 < last < 100 and f"The loss of step {last} is" in result.output
+    roundings = lines(folder / "run", "rounding")
+    assert {record["step"] for record in roundings} == {0, last}
+    before, after = ([r for r in roundings if r["step"] == step] for step in (0, last))
+    assert sum(record["overflow"] + record["nan"] for record in before) == 0
+    assert sum(record["overflow"] + record["nan"] for record in after) > 0
+    counted = {r["tensor"]: r["elements"] for r in after}
+    assert counted["x"] == 20 * 8  # of the batch that ended the run alone
+    shares = curves(folder / "run" / "tensorboard" / "seed-0" / "bf16")
+    nans = {name: curve[last] for name, curve in shares.items() if name.startswith("nan/")}
+    assert nans == {f"nan/{r['node']}": np.float32(r["nan"] / r["elements"]) for r in after}

@@ -42,8 +42,8 @@ def test_files_that_describe_no_run(text: str, tmp_path: Path) -> None:
         load_settings(path)
 
 
-def test_epochs_may_change_and_nothing_else(settings: Settings) -> None:
-    check_same(settings, replace(settings, epochs=9, checkpoint_every=3))
+def test_what_may_change_and_what_may_not(settings: Settings) -> None:
+    check_same(settings, replace(settings, epochs=9, checkpoint_every=3, tensorboard=True))
     with pytest.raises(SpecError, match=r"with --seed \(3, 1\), and cannot go on with \(3,\)"):
         check_same(settings, replace(settings, seeds=(3,)))
     with pytest.raises(SpecError, match=r"began with --loss-scale 1, .* with dynamic"):
