@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic
+from onnxbf.custom_ops.elementwise import Program
 from onnxbf.custom_ops.library import CastSpec, RandomKey, instruction_sets, load
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
@@ -191,6 +194,38 @@ class Kernels:
             *a.shape, b.shape[1], key or RandomKey(), threads,
         )  # fmt: skip
         return product
+
+    def elementwise(
+        self,
+        program: Program,
+        inputs: Sequence[NDArray[np.float32]],
+        shared: Sequence[NDArray[np.float32]] = (),
+        *,
+        threads: int = 1,
+    ) -> list[NDArray[np.float32]]:
+        """What ``program.run`` gives.
+
+        Raises:
+            UnsupportedError: a program that the kernels cannot run.
+        """
+        text = str(program).encode()
+        problem: bytes | None = load().onnxbf_program_problem(text)
+        if problem is not None:
+            raise UnsupportedError(f"No kernel runs {program!s}: {problem.decode()}.")
+        if (len(inputs), len(shared)) != (program.count("x"), program.count("s")):
+            raise ValueError(f"{program!s} takes another number of tensors")
+        shape = inputs[0].shape
+        outputs = [np.empty(shape, np.float32) for _ in range(program.count("y"))]
+        single = (ctypes.c_int32 * len(inputs))(*(array.shape != shape for array in inputs))
+        load().onnxbf_elementwise(
+            self.handle, text, _pointers(inputs), single, _pointers(shared), _pointers(outputs),
+            inputs[0].size, threads,
+        )  # fmt: skip
+        return outputs
+
+
+def _pointers(arrays: Sequence[NDArray[np.float32]]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
 
 
 def kernels(instruction_set: str | None = None) -> Kernels:

@@ -15,7 +15,7 @@ from typing import Any
 from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
-_INTERFACE = 6  # kInterface in csrc/c_api.h
+_INTERFACE = 7  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -44,6 +44,7 @@ class RandomKey(ctypes.Structure):
 
 _SPEC, _KEY, _DATA = ctypes.POINTER(CastSpec), ctypes.POINTER(RandomKey), ctypes.c_void_p
 _INDEX, _INT, _TEXT = ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
+_LIST = ctypes.c_void_p  # of pointers, or of int32
 
 _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_interface": (_INT,),
@@ -68,6 +69,8 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_matmul": (
         None, _DATA, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _KEY, _INT,
     ),
+    "onnxbf_program_problem": (_TEXT, _TEXT),
+    "onnxbf_elementwise": (None, _DATA, _TEXT, _LIST, _LIST, _LIST, _LIST, _INDEX, _INT),
     "onnxbf_cpu_dot_bfloat16": (_INT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
     "onnxbf_cpu_bfloat16": (_INT, _DATA, _DATA, _INDEX, _INT),
     "onnxbf_cpu_float16": (_INT, _DATA, _DATA, _INDEX, _INT),

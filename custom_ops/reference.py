@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
@@ -164,6 +165,19 @@ class Dequantize(_Operator):
         return (np.asarray(decode(x.view(code_type(fmt)), fmt)),)
 
 
+class Elementwise(_Operator):
+    """A program of elementwise operations over groups of tensors."""
+
+    def _run(self, *inputs: NDArray[np.float32], program: str = "") -> tuple[Any, ...]:
+        try:
+            parsed = parse_program(program)
+        except ValueError as error:
+            raise ModelError(f"{self._name()}: attribute 'program': {error}.") from None
+        shared, each = parsed.count("s"), parsed.count("x")
+        groups = (inputs[i : i + each] for i in range(shared, len(inputs), each))
+        return tuple(y for group in groups for y in parsed.run(group, inputs[:shared]))
+
+
 REFERENCE_OPS: list[type[OpRun]] = [
     QuantizeDequantize,
     QuantizeDequantizeObserved,
@@ -174,6 +188,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     FusedMatMul,
     Gemm,
     *GRADIENT_OPS,
+    Elementwise,
 ]
 
 

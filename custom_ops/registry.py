@@ -124,6 +124,12 @@ OPS: dict[str, CustomOp] = {
             "ONNX's Gemm under an arithmetic profile",
         ),
         *GRADIENTS,
+        CustomOp(
+            "Elementwise",
+            ("shared*", "groups*"),
+            {"program": ""},
+            "many elementwise operations over groups of tensors, in one pass",
+        ),
     )
 }
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from onnxbf.custom_ops import library, observation, probes, sweeps
+from onnxbf.custom_ops import elementwise, library, observation, probes, sweeps
 from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
@@ -97,6 +97,8 @@ def _kernel_checks(sets: Sequence[Kernels], threads: int, quick: bool) -> Iterat
             yield name, partial(_rounding, casts, sets, threads, quick), where
         elif kind == "random":
             yield name, partial(_random, sets), where
+        elif kind == "step":
+            yield name, partial(_step, width, sets), where
         elif kind == "measure":
             yield name, partial(_MEASURES[width], sets), where
         else:
@@ -223,6 +225,26 @@ def _measuring_update(sets: Sequence[Kernels]) -> Tally:
         for each in sets:
             got = each.observe_update(update, before, after, cast)
             tally.compare(f"field of {cast} on {each.name}", np.arange(got.size), got, wanted)
+    return tally
+
+
+def _step(operation: str, sets: Sequence[Kernels]) -> Tally:
+    """Special numbers with each other, and others of all magnitudes; all NaNs count as one."""
+    tally, rng, special = Tally(), np.random.default_rng(0), probes.specials()
+    others = probes.upper_halves(0, 0x8000)
+    left = np.concatenate([np.repeat(special, special.size), rng.permutation(others)])
+    right = np.concatenate([np.tile(special, special.size), rng.permutation(others)])
+    count = elementwise.OPERANDS[operation]
+    for operands in {("x0", "x1")[:count], ("x0", "s0")[:count], ("s0", "x0")[-count:]}:
+        program = elementwise.Program((elementwise.Step(operation, "y0", operands),))
+        given = (left, right)[: program.count("x")]
+        for number in special if "s0" in operands else special[:1]:
+            shared = (np.array(number),)[: program.count("s")]
+            (wanted,) = program.run(given, shared)
+            for each in sets:
+                (got,) = each.elementwise(program, given, shared)
+                got[np.isnan(got)] = wanted[np.isnan(wanted)] = np.nan
+                tally.compare(f"{program} on {each.name}", left, got, wanted)
     return tally
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
+from onnxbf.custom_ops.reference import Evaluator
+from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.protos import to_proto
+from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from onnxbf.training.emitter import Parameter
 from onnxbf.training.optimizers import Optimizer
@@ -43,8 +45,11 @@ class Run:
         *,
         reference: bool = False,
         threads: int | None = None,
+        fused: bool = False,
     ) -> None:
         update = make_update(parameters_of(weights), optimizer)
+        if fused:
+            FuseElementwise(Report("none"))(update.model)
         self.proto = to_proto(update.model)
         onnx.checker.check_model(self.proto, full_check=True)
         self.state = dict(weights)
@@ -73,8 +78,8 @@ class Run:
     def _outputs(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         if self._session is not None:
             return run(self._session, feeds)
-        with np.errstate(invalid="ignore"):
-            outputs = ReferenceEvaluator(self.proto).run(None, dict(feeds))
+        with np.errstate(invalid="ignore", over="ignore"):
+            outputs = Evaluator(self.proto).run(None, dict(feeds))
         return {value.name: np.asarray(o) for value, o in zip(self.proto.graph.output, outputs)}
 
 

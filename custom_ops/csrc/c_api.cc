@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "elementwise.h"
 #include "gemm.h"
 #include "parallel.h"
 
@@ -24,6 +25,8 @@ const char* const kKernelNames[] = {
     "random_words",
     "measure_rounding",
     "measure_update",
+#define ONNXBF_STEP(name, operands) "step_" #name,
+#include "elementwise.inc"
     nullptr,
 };
 constexpr int32_t kKernelCount = sizeof(kKernelNames) / sizeof(kKernelNames[0]) - 1;
@@ -130,6 +133,31 @@ void onnxbf_matmul(const Kernels* kernels, const char* arithmetic, const float* 
                    [threads](int64_t count, const std::function<void(int64_t)>& body) {
                      onnxbf::parallel_tasks(count, threads, body);
                    });
+}
+
+const char* onnxbf_program_problem(const char* text) {
+  static thread_local std::string problem;
+  try {
+    onnxbf::parse_program(text);
+    return nullptr;
+  } catch (const std::invalid_argument& error) {
+    problem = error.what();
+    return problem.c_str();
+  }
+}
+
+void onnxbf_elementwise(const Kernels* kernels, const char* program, const float* const* inputs,
+                        const int32_t* single, const float* const* shared, float* const* outputs,
+                        int64_t count, int32_t threads) {
+  const onnxbf::Program parsed = onnxbf::parse_program(program);
+  const std::vector<const float*> numbers(shared, shared + parsed.shared);
+  const std::vector<onnxbf::Group> groups{
+      {std::vector<const float*>(inputs, inputs + parsed.inputs),
+       std::vector<bool>(single, single + parsed.inputs),
+       std::vector<float*>(outputs, outputs + parsed.outputs), count}};
+  onnxbf::parallel(0, count, threads, [&](int64_t begin, int64_t end) {
+    onnxbf::run_program(*kernels, parsed, groups, numbers, begin, end);
+  });
 }
 
 void onnxbf_random_words(const Kernels* kernels, const RandomKey* key, uint32_t* words,

@@ -8,7 +8,7 @@
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Grows by one whenever a declaration below changes: tells an old library from a new one.
-constexpr int32_t kInterface = 6;
+constexpr int32_t kInterface = 7;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -60,6 +60,16 @@ ONNXBF_EXPORT void onnxbf_matmul(const onnxbf::Kernels* kernels, const char* ari
                                  const float* a, const float* b, float* out, int64_t rows,
                                  int64_t inner, int64_t columns, const onnxbf::RandomKey* key,
                                  int32_t threads);
+
+// Why `text` is no program (elementwise.h); nullptr where it is one. Valid until the thread asks again.
+ONNXBF_EXPORT const char* onnxbf_program_problem(const char* text);
+
+// Runs a program without a problem on one group of tensors of `count` elements; those of `inputs` of
+// which `single` is not 0 are one number.
+ONNXBF_EXPORT void onnxbf_elementwise(const onnxbf::Kernels* kernels, const char* program,
+                                      const float* const* inputs, const int32_t* single,
+                                      const float* const* shared, float* const* outputs,
+                                      int64_t count, int32_t threads);
 
 // The random words of the elements [begin, end).
 ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,

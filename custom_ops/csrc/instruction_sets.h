@@ -6,6 +6,7 @@
 #include "gradients.h"
 #include "aligned.h"
 #include "plan.h"
+#include "steps.h"
 
 namespace onnxbf {
 
@@ -80,6 +81,7 @@ struct Kernels {
   MeasureUpdate measure_update;
   TileKernels tiles;
   GradientKernels gradients;
+  StepKernels steps;
 };
 
 // Which kernel rounds as `spec` says.

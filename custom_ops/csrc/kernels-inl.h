@@ -7,6 +7,7 @@
 
 #include "aligned-inl.h"
 #include "codes-inl.h"
+#include "elementwise-inl.h"
 #include "gemm-inl.h"
 #include "gradients-inl.h"
 #include "instruction_sets.h"
@@ -119,6 +120,7 @@ const Kernels kernels = {
         add_stochastic<NarrowExponent<kStochastic>>,
     },
     gradient_kernels,
+    step_kernels,
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

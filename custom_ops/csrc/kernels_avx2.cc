@@ -52,6 +52,8 @@ inline Float multiply_add(Float a, Float b, Float c, bool) {
   return (Float)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 
+inline Float square_root(Float a) { return (Float)_mm256_sqrt_ps((__m256)a); }
+
 inline bool any_differs(Word a, Word b) {
   const __m256i different = _mm256_xor_si256((__m256i)a, (__m256i)b);
   return _mm256_testz_si256(different, different) == 0;

@@ -65,6 +65,8 @@ inline Float multiply_add_to_odd(Float a, Float b, Float c) {
   return (Float)_mm512_mask_or_epi32(smaller, inexact, smaller, _mm512_set1_epi32(1));
 }
 
+inline Float square_root(Float a) { return (Float)_mm512_sqrt_ps((__m512)a); }
+
 inline bool any_differs(Word a, Word b) {
   return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b) != 0;
 }

@@ -49,6 +49,8 @@ inline Float multiply_add(Float a, Float b, Float c, bool flush) {
   return sum;
 }
 
+inline Float square_root(Float a) { return (Float)vsqrtq_f32((float32x4_t)a); }
+
 inline bool any_differs(Word a, Word b) {
   return vmaxvq_u32(veorq_u32((uint32x4_t)a, (uint32x4_t)b)) != 0;
 }

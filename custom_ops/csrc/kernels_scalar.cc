@@ -44,6 +44,8 @@ inline Float multiply_add(Float a, Float b, Float c, bool flush) {
   return multiply_add_to_nearest(a, b, c, flush);
 }
 
+inline Float square_root(Float a) { return __builtin_sqrtf(a); }
+
 inline bool any_differs(Word a, Word b) { return a != b; }
 
 // Whether the lower 16 bits of some word are zero.

@@ -15,6 +15,7 @@
 //   Float                        lanes of float, as many bytes as a word, or float itself,
 //   multiply_add(a, b, c, flush) a * b + c, rounded once; `flush`: see Arithmetic. On x86 the CPU
 //                                is told to flush (gemm.cc), so that the argument is not needed,
+//   square_root(Float)           rounded once,
 //   any_differs(Word, Word)      whether some lane does,
 //   some_lower_half_is_zero      of kVectors words,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
@@ -86,6 +87,17 @@ inline To convert(From from) {
 }
 inline Word bits_of(Lanes<float> numbers) { return (Word)numbers; }
 #endif
+
+// Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
+inline Float load_some(const float* from, int64_t count) {
+  float padded[kLanes] = {};
+  __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(float));
+  return load<Float>(padded);
+}
+
+inline void store_some(float* to, Float lanes, int64_t count) {
+  __builtin_memcpy(to, &lanes, static_cast<size_t>(count) * sizeof(float));
+}
 
 // Calls body(i) for whole vectors of [0, count), then tail(i, rest) for the rest, if any.
 template <class Body, class Tail>

@@ -10,17 +10,6 @@
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
 
-// Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
-inline Float load_some(const float* from, int64_t count) {
-  float padded[kLanes] = {};
-  __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(float));
-  return load<Float>(padded);
-}
-
-inline void store_some(float* to, Float lanes, int64_t count) {
-  __builtin_memcpy(to, &lanes, static_cast<size_t>(count) * sizeof(float));
-}
-
 constexpr int64_t kRowParts = 16;
 
 struct RowParts {

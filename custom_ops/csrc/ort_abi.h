@@ -36,7 +36,7 @@ enum ElementType : int32_t {
   kFloat8E5M2 = 19,
 };
 
-enum Characteristic : int32_t { kRequired = 0, kOptional = 1 };
+enum Characteristic : int32_t { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 enum AttributeType : int32_t { kAttributeInt = 1, kAttributeString = 5 };
 
@@ -87,7 +87,8 @@ struct Api {
                                                size_t*);
   Unused<80> unused_164;
   Status* (*KernelInfo_GetNodeName)(const KernelInfo*, char*, size_t*);
-  Unused<23> unused_245;
+  Unused<22> unused_245;
+  Status* (*ShapeInferContext_GetInputCount)(const ShapeInferContext*, size_t*);
   Status* (*ShapeInferContext_GetInputTypeShape)(const ShapeInferContext*, size_t index,
                                                  TypeAndShape**);  // owned by the context
   Status* (*ShapeInferContext_GetAttribute)(const ShapeInferContext*, const char* name,
@@ -114,6 +115,7 @@ static_assert(position(offsetof(Api, ReleaseTensorTypeAndShapeInfo)) == 99);
 static_assert(position(offsetof(Api, ReleaseCustomOpDomain)) == 101);
 static_assert(position(offsetof(Api, KernelInfoGetAttributeArray_int64)) == 163);
 static_assert(position(offsetof(Api, KernelInfo_GetNodeName)) == 244);
+static_assert(position(offsetof(Api, ShapeInferContext_GetInputCount)) == 267);
 static_assert(position(offsetof(Api, ShapeInferContext_SetOutputTypeShape)) == 270);
 static_assert(position(offsetof(Api, KernelContext_ParallelFor)) == 274);
 

@@ -11,9 +11,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.graph import GRADIENT, NEXT
+from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.protos import to_proto
+from onnxbf.report import Report
 from onnxbf.session import make_session, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
@@ -110,6 +112,13 @@ class _Bound:
                 measured[name] = measured.get(name, 0) + self.output(binding, name)
 
 
+def _fused(model: ir.Model) -> ir.Model:
+    """The same, to be run rather than read."""
+    fused = model.clone()
+    FuseElementwise(Report("none"))(fused)
+    return fused
+
+
 class _Graphs(NamedTuple):
     gradient: _Bound
     update: _Bound
@@ -148,11 +157,8 @@ class Program:
         self._sums: Variables | None = None
         self._plain = self._bind(gradient, update, threads)
         self._observed = self._plain if observed is None else self._bind(*observed, threads)
-        self._accumulate = _Bound(
-            make_accumulation({name: array.shape for name, array in self.gradients.items()}),
-            threads,
-            self.scalars,
-        )
+        shapes = {name: array.shape for name, array in self.gradients.items()}
+        self._accumulate = _Bound(_fused(make_accumulation(shapes)), threads, self.scalars)
 
     def backward(self, batch: Batch, measured: Measured | None = None) -> float:
         """The loss of a batch; its gradients stand in ``gradients`` afterwards.
@@ -199,7 +205,8 @@ class Program:
         return norm
 
     def _bind(self, gradient: ir.Model, update: ir.Model, threads: int | None) -> _Graphs:
-        return _Graphs(*(_Bound(model, threads, self.scalars) for model in (gradient, update)))
+        models = (gradient, _fused(update))
+        return _Graphs(*(_Bound(model, threads, self.scalars) for model in models))
 
     def _graphs(self, measured: Measured | None) -> _Graphs:
         return self._plain if measured is None else self._observed

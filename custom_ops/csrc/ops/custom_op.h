@@ -58,9 +58,9 @@ class OperatorOf : public CustomOp {
       return Operator::kOutputs[i].characteristic;
     };
     GetInputMemoryType = [](const CustomOp*, size_t) { return kMemoryDefault; };
-    const auto none = [](const CustomOp*) -> int32_t { return 0; };
-    GetVariadicInputMinArity = GetVariadicInputHomogeneity = none;
-    GetVariadicOutputMinArity = GetVariadicOutputHomogeneity = none;
+    const auto one = [](const CustomOp*) -> int32_t { return 1; };
+    GetVariadicInputMinArity = GetVariadicInputHomogeneity = one;
+    GetVariadicOutputMinArity = GetVariadicOutputHomogeneity = one;
     CreateKernelV2 = create;
     KernelComputeV2 = compute;
     InferOutputShapeFn = infer;

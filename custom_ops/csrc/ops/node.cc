@@ -143,9 +143,15 @@ std::optional<std::string> Inference::find_text(const char* name) const {
   return text.c_str();  // the size counts a zero at the end, or does not: releases differ
 }
 
-void Inference::output_like_input(ElementType type) const {
+size_t Inference::input_count() const {
+  size_t count = 0;
+  check(api_, api_.ShapeInferContext_GetInputCount(context_, &count));
+  return count;
+}
+
+void Inference::output_like_input(ElementType type, size_t index, size_t output) const {
   TypeAndShape* input = nullptr;  // the context's own
-  check(api_, api_.ShapeInferContext_GetInputTypeShape(context_, 0, &input));
+  check(api_, api_.ShapeInferContext_GetInputTypeShape(context_, index, &input));
   const std::vector<int64_t> shape = dimensions(api_, input);
   // An input of unknown rank is told as one of rank 0. To call that output a scalar would mislead
   // all that follows, so of both nothing is said.
@@ -161,7 +167,7 @@ void Inference::output_like_input(ElementType type) const {
     names[i] = fresh_name();
     symbols[i] = names[i].c_str();
   }
-  set_output(0, type, shape, symbols);
+  set_output(output, type, shape, symbols);
 }
 
 void Inference::output_vector(size_t index, ElementType type, int64_t size) const {
@@ -196,10 +202,14 @@ Tensor Context::describe(const Value* value) const {
   return {data, dimensions(api_, created), static_cast<int64_t>(count)};
 }
 
-bool Context::has_input(size_t index) const {
+size_t Context::input_count() const {
   size_t count = 0;
   check(api_, api_.KernelContext_GetInputCount(context_, &count));
-  return index < count && find_input(index) != nullptr;
+  return count;
+}
+
+bool Context::has_input(size_t index) const {
+  return index < input_count() && find_input(index) != nullptr;
 }
 
 Tensor Context::input(size_t index) const { return describe(find_input(index)); }

@@ -60,12 +60,15 @@ class KernelAttributes final : public Attributes {
   const KernelInfo* info_;
 };
 
-// The attributes of a node whose types and shapes are being inferred, and its first input's shape.
+// The attributes of a node whose types and shapes are being inferred, and its inputs' shapes.
 class Inference final : public Attributes {
  public:
   Inference(const Api& api, const ShapeInferContext* context) : api_(api), context_(context) {}
-  // Says that the first output has elements of `type` and the shape of the first input.
-  void output_like_input(ElementType type) const;
+  // The empty text where it is absent.
+  std::string text(const char* name) const { return find_text(name).value_or(""); }
+  size_t input_count() const;
+  // Says that an output has elements of `type` and the shape of an input.
+  void output_like_input(ElementType type, size_t input = 0, size_t output = 0) const;
   // Says that an output is a vector of `size` elements.
   void output_vector(size_t index, ElementType type, int64_t size) const;
 
@@ -92,6 +95,7 @@ class Context {
  public:
   Context(const Api& api, KernelContext* context) : api_(api), context_(context) {}
 
+  size_t input_count() const;
   Tensor input(size_t index) const;
   bool has_input(size_t index) const;
   // The number that an optional int64 input holds, 0 where it is absent.

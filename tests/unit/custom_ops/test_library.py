@@ -43,16 +43,19 @@ def test_instruction_sets_begin_with_the_one_that_every_cpu_has() -> None:
     assert set(instruction_sets()) <= {"scalar", "avx2", "avx512", "neon"}
 
 
-def test_kernels_are_those_of_the_list() -> None:
-    listed = (ROOT / "custom_ops" / "csrc" / "kernels.inc").read_text(encoding="utf-8")
-    names = [
-        line.partition("(")[2].partition(",")[0]
-        for line in listed.splitlines()
-        if line.startswith("ONNXBF_")
+def _listed(name: str) -> list[str]:
+    lines = (ROOT / "custom_ops" / "csrc" / name).read_text(encoding="utf-8").splitlines()
+    return [
+        line.partition("(")[2].partition(",")[0] for line in lines if line.startswith("ONNXBF_")
     ]
+
+
+def test_kernels_are_those_of_the_lists() -> None:
+    names = _listed("kernels.inc")
     rounding = [name for name in names if name.startswith("round_")]
     codes = [f"{way}_{name}" for name in names[len(rounding) :] for way in ("encode", "decode")]
     others = ["random_words", "measure_rounding", "measure_update"]
+    others += [f"step_{name}" for name in _listed("elementwise.inc")]
     assert list(kernel_names()) == [*rounding, *codes, *others]
 
 

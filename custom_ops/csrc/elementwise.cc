@@ -1,0 +1,193 @@
+// Reading and running programs of elementwise operations.
+#include "elementwise.h"
+
+#include <algorithm>
+#include <sstream>
+#include <stdexcept>
+
+#include "float_environment.h"
+#include "instruction_sets.h"
+
+namespace onnxbf {
+namespace {
+
+struct Row {
+  const char* name;
+  int32_t operands;
+};
+constexpr Row kRows[] = {
+#define ONNXBF_STEP(name, operands) {#name, operands},
+#include "elementwise.inc"
+};
+
+// Elements that a program is run on at a time: what its steps read and write stays in the L1 cache.
+constexpr int64_t kRun = 256;
+constexpr int32_t kMostTemporaries = 16, kMostPlaces = 1 << 16;
+
+// Reads one program; knows what was written so far.
+class Reader {
+ public:
+  Program read(const std::string& text) {
+    std::istringstream steps(text);
+    for (std::string step; std::getline(steps, step, ';');) add(step);
+    if (program_.outputs == 0) throw std::invalid_argument("the program has no output");
+    if (std::find(outputs_.begin(), outputs_.end(), false) != outputs_.end()) {
+      throw std::invalid_argument("the program leaves out an output below its last");
+    }
+    return program_;
+  }
+
+ private:
+  void add(const std::string& text) {
+    std::istringstream words(text);
+    std::string name, result, operand;
+    words >> name >> result;
+    Instruction step{operation_of(name), {}, {Place::kNone, 0}, {Place::kNone, 0}};
+    const int32_t wanted = kRows[static_cast<int32_t>(step.operation)].operands;
+    int32_t found = 0;
+    for (; words >> operand; ++found) {
+      if (found < wanted) (found == 0 ? step.a : step.b) = operand_of(operand);
+    }
+    if (found != wanted) {
+      throw std::invalid_argument("step '" + text + "' has " + std::to_string(found) +
+                                  " operands, but " + name + " takes " + std::to_string(wanted));
+    }
+    step.result = result_of(result);
+    program_.steps.push_back(step);
+  }
+
+  static Operation operation_of(const std::string& name) {
+    for (int32_t i = 0; i < kOperations; ++i) {
+      if (name == kRows[i].name) return static_cast<Operation>(i);
+    }
+    throw std::invalid_argument("the program has a step '" + name + "', which is unknown");
+  }
+
+  static Place place_of(const std::string& text) {
+    const size_t kind = std::string("xsty").find(text.empty() ? '?' : text[0]);
+    const bool digits = text.size() > 1 && text.size() < 7 &&
+                        text.find_first_not_of("0123456789", 1) == std::string::npos;
+    const int32_t index = digits ? std::stoi(text.substr(1)) : kMostPlaces;
+    if (kind == std::string::npos || index >= kMostPlaces) {
+      throw std::invalid_argument("the program names '" + text +
+                                  "', which is no x, s, t or y with a number");
+    }
+    return {static_cast<Place::Kind>(kind), index};
+  }
+
+  Place operand_of(const std::string& text) {
+    const Place place = place_of(text);
+    if (place.kind == Place::kInput) program_.inputs = std::max(program_.inputs, place.index + 1);
+    if (place.kind == Place::kShared) program_.shared = std::max(program_.shared, place.index + 1);
+    if ((place.kind == Place::kTemporary && !has(temporaries_, place.index)) ||
+        (place.kind == Place::kOutput && !has(outputs_, place.index))) {
+      throw std::invalid_argument("the program reads '" + text + "' before it is written");
+    }
+    return place;
+  }
+
+  Place result_of(const std::string& text) {
+    const Place place = place_of(text);
+    if (place.kind == Place::kTemporary) {
+      if (place.index >= kMostTemporaries) {
+        throw std::invalid_argument("the program has more than 16 temporaries");
+      }
+      mark(temporaries_, place.index);
+      program_.temporaries = std::max(program_.temporaries, place.index + 1);
+      return place;
+    }
+    if (place.kind != Place::kOutput || has(outputs_, place.index)) {
+      throw std::invalid_argument("the program writes '" + text +
+                                  "', which is no temporary and no output yet to be written");
+    }
+    mark(outputs_, place.index);
+    program_.outputs = std::max(program_.outputs, place.index + 1);
+    return place;
+  }
+
+  static bool has(const std::vector<bool>& written, int32_t index) {
+    return index < static_cast<int32_t>(written.size()) && written[static_cast<size_t>(index)];
+  }
+
+  static void mark(std::vector<bool>& written, int32_t index) {
+    if (index >= static_cast<int32_t>(written.size())) written.resize(static_cast<size_t>(index) + 1);
+    written[static_cast<size_t>(index)] = true;
+  }
+
+  Program program_;
+  std::vector<bool> temporaries_, outputs_;
+};
+
+// Runs a program on slices of one group.
+class Runner {
+ public:
+  Runner(const Kernels& kernels, const Program& program, const std::vector<const float*>& shared)
+      : kernels_(kernels.steps), program_(program), shared_(shared) {}
+
+  void run(const Group& group, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += kRun) {
+      for (const Instruction& step : program_.steps) apply(step, group, i, std::min(kRun, end - i));
+    }
+  }
+
+ private:
+  struct Source {
+    const float* numbers;
+    bool single;
+  };
+
+  void apply(const Instruction& step, const Group& group, int64_t begin, int64_t count) {
+    const Source a = source(step.a, group, begin), b = source(step.b, group, begin);
+    const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
+    const auto operation = static_cast<int32_t>(step.operation);
+    kernels_.functions[operation][singles](a.numbers, b.numbers,
+                                           target(step.result, group, begin), count);
+  }
+
+  Source source(Place place, const Group& group, int64_t begin) const {
+    const auto index = static_cast<size_t>(place.index);
+    switch (place.kind) {
+      case Place::kInput:
+        if (group.single[index]) return {group.inputs[index], true};
+        return {group.inputs[index] + begin, false};
+      case Place::kShared:
+        return {shared_[index], true};
+      case Place::kTemporary:
+        return {temporaries_[index], false};
+      case Place::kOutput:
+        return {group.outputs[index] + begin, false};
+      case Place::kNone:
+        break;
+    }
+    return {nullptr, false};
+  }
+
+  float* target(Place place, const Group& group, int64_t begin) {
+    const auto index = static_cast<size_t>(place.index);
+    if (place.kind == Place::kOutput) return group.outputs[index] + begin;
+    return temporaries_[index];
+  }
+
+  const StepKernels& kernels_;
+  const Program& program_;
+  const std::vector<const float*>& shared_;
+  alignas(64) float temporaries_[kMostTemporaries][kRun];
+};
+
+}  // namespace
+
+Program parse_program(const std::string& text) { return Reader().read(text); }
+
+void run_program(const Kernels& kernels, const Program& program, const std::vector<Group>& groups,
+                 const std::vector<const float*>& shared, int64_t begin, int64_t end) {
+  const FloatEnvironment standard(false);
+  Runner runner(kernels, program, shared);
+  int64_t first = 0;  // of a group's elements
+  for (const Group& group : groups) {
+    const int64_t from = std::max(begin, first), to = std::min(end, first + group.count);
+    if (from < to) runner.run(group, from - first, to - first);
+    first += group.count;
+  }
+}
+
+}  // namespace onnxbf

@@ -1,0 +1,145 @@
+"""Which nodes of a graph one program of elementwise operations can compute together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxbf.custom_ops.elementwise import OPERANDS
+
+Operand = tuple[str, int]  # ("step", i), ("tensor", i) or ("scalar", i)
+_Steps = Sequence[tuple[str, tuple[int, ...]]]  # operation and inputs of a node; -1: last result
+
+_CLIP: Mapping[int, _Steps] = {
+    2: (("Max", (0, 1)),),
+    3: (("Max", (0, 1)), ("Min", (-1, 2))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a region computes, whatever its tensors are: regions of one form share a program.
+
+    Attributes:
+        steps: the operation and the operands of each.
+        outputs: the steps whose results are read outside.
+    """
+
+    steps: tuple[tuple[str, tuple[Operand, ...]], ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Nodes of one shape that hand each other tensors, and what they read and give."""
+
+    stage: int
+    nodes: tuple[ir.Node, ...]
+    form: Form
+    tensors: tuple[ir.Value, ...]
+    scalars: tuple[ir.Value, ...]
+    outputs: tuple[ir.Value, ...]
+
+
+def find_regions(graph: ir.Graph) -> list[Region]:
+    """The regions of a graph whose nodes stand in an order that runs, and hold no graphs.
+
+    Regions of one stage need nothing of each other, directly or through other nodes.
+    """
+    stages = _stages(graph)
+    region_of: dict[ir.Node, list[ir.Node]] = {}
+    for node in stages:
+        joined = [node]
+        for other in _producers(node):
+            if stages.get(other) == stages[node] and region_of[other] is not joined:
+                joined = region_of[other] + joined
+                region_of.update((each, joined) for each in joined)
+        region_of[node] = joined
+    order = {node: index for index, node in enumerate(stages)}
+    unique = {id(nodes): nodes for nodes in region_of.values()}.values()
+    return [_region(stages[nodes[0]], sorted(nodes, key=order.__getitem__)) for nodes in unique]
+
+
+def _stages(graph: ir.Graph) -> dict[ir.Node, int]:
+    """For each node that can be fused, how many times others must have run in between.
+
+    A node whose result is wanted later only, by such nodes, is computed then, not kept until then.
+    """
+    fusable = {node for node in graph if _is_fusable(node)}
+    stages: dict[ir.Node, int] = {}
+    for node in graph:
+        stages[node] = max(
+            (stages[p] + (p in fusable and node not in fusable) for p in _producers(node)),
+            default=0,
+        )
+    for node in reversed(graph):
+        (value, *_) = node.outputs
+        users = {user for user, _ in value.uses()}
+        if node in fusable and users and users <= fusable and not value.is_graph_output():
+            stages[node] = min(stages[user] for user in users)
+    return {node: stage for node, stage in stages.items() if node in fusable}
+
+
+def _producers(node: ir.Node) -> Iterator[ir.Node]:
+    for value in node.inputs:
+        producer = None if value is None else value.producer()
+        if producer is not None:
+            yield producer
+
+
+def _is_fusable(node: ir.Node) -> bool:
+    """Not scalars: what many tensors share is computed once, before them."""
+    shape = _shape(node.outputs[0]) if len(node.outputs) == 1 else None
+    if not shape or not _steps_of(node):
+        return False
+    shapes = [_shape(value) for value in node.inputs]
+    return shape in shapes and all(each in (shape, ()) for each in shapes)
+
+
+def _steps_of(node: ir.Node) -> _Steps:
+    """The steps that compute a node; none where a program cannot."""
+    if node.domain:
+        return ()
+    if node.op_type == "Clip":
+        return _CLIP.get(len(node.inputs), ())
+    if OPERANDS.get(node.op_type) != len(node.inputs):
+        return ()
+    return ((node.op_type, tuple(range(len(node.inputs)))),)
+
+
+def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a float32 tensor; None where it is not known, or the tensor of another type."""
+    if value is None or value.dtype is not ir.DataType.FLOAT or value.shape is None:
+        return None
+    sizes = tuple(size for size in value.shape if isinstance(size, int))
+    return sizes if len(sizes) == len(value.shape) else None
+
+
+def _region(stage: int, nodes: Sequence[ir.Node]) -> Region:
+    results: dict[ir.Value, int] = {}
+    tensors: dict[ir.Value, int] = {}
+    scalars: dict[ir.Value, int] = {}
+    steps: list[tuple[str, tuple[Operand, ...]]] = []
+
+    def operand(value: ir.Value) -> Operand:
+        if value in results:
+            return "step", results[value]
+        kind, known = ("tensor", tensors) if _shape(value) else ("scalar", scalars)
+        return kind, known.setdefault(value, len(known))
+
+    for node in nodes:
+        for operation, inputs in _steps_of(node):
+            values = [None if index < 0 else node.inputs[index] for index in inputs]
+            last = ("step", len(steps) - 1)
+            steps.append((operation, tuple(last if v is None else operand(v) for v in values)))
+        results[node.outputs[0]] = len(steps) - 1
+    inside = set(nodes)
+    outputs = [
+        value
+        for value in results
+        if value.is_graph_output() or not {user for user, _ in value.uses()} <= inside
+    ]
+    form = Form(tuple(steps), tuple(results[value] for value in outputs))
+    return Region(stage, tuple(nodes), form, tuple(tensors), tuple(scalars), tuple(outputs))
