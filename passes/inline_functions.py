@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
@@ -21,19 +21,26 @@ class InlineFunctions(GraphPass):
     A function holds its weights as constants. Those of a function that is called several times are
     one initializer: they are one weight.
 
+    Attributes:
+        lifted: filled in by the pass: for each such initializer which constant it was, see
+            ``function_constants``.
+
     Raises:
         UnsupportedError: a function of another opset than the model's.
     """
 
+    lifted: dict[str, str] = field(default_factory=dict)
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         if not model.functions:
             return ir.passes.PassResult(model, modified=False)
-        for identifier, function in model.functions.items():
+        for origin, node in function_constants(model).items():
+            node.metadata_props[_ORIGIN] = origin
+        for function in model.functions.values():
             _adopt_imports(model, function)
-            _mark_constants(":".join(identifier), function)
             _forget_shapes(function)
         InlinePass()(model)
-        _lift(model)
+        self.lifted.update(_lift(model))
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -57,16 +64,25 @@ def _forget_shapes(function: ir.Function) -> None:
             value.type = value.shape = None
 
 
-def _mark_constants(identifier: str, function: ir.Function) -> None:
-    for node in function:
-        tensor = node.attributes.get("value") if node.op_type == "Constant" else None
-        if tensor is None or tensor.is_ref():
-            continue
-        if tensor.as_tensor().dtype is ir.DataType.FLOAT and tensor.as_tensor().size > 1:
-            node.metadata_props[_ORIGIN] = f"{identifier}/{node.outputs[0].name}"
+def function_constants(model: ir.Model) -> dict[str, ir.Node]:
+    """The Constant nodes of functions that hold several float32 numbers, by function and value."""
+    return {
+        f"{':'.join(identifier)}/{node.outputs[0].name}": node
+        for identifier, function in model.functions.items()
+        for node in function
+        if _holds_numbers(node)
+    }
 
 
-def _lift(model: ir.Model) -> None:
+def _holds_numbers(node: ir.Node) -> bool:
+    tensor = node.attributes.get("value") if node.op_type == "Constant" else None
+    if tensor is None or tensor.is_ref():
+        return False
+    return tensor.as_tensor().dtype is ir.DataType.FLOAT and tensor.as_tensor().size > 1
+
+
+def _lift(model: ir.Model) -> dict[str, str]:
+    """Make the marked constants initializers; their names, and what they were."""
     graph, names = model.graph, Names(model)
     lifted: dict[str, ir.Value] = {}
     for node in list(graph):
@@ -84,3 +100,4 @@ def _lift(model: ir.Model) -> None:
             graph.register_initializer(lifted[origin])
         node.outputs[0].replace_all_uses_with(lifted[origin], replace_graph_outputs=True)
         graph.remove(node, safe=True)
+    return {value.name or "": origin for origin, value in lifted.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -18,12 +18,26 @@ from onnxbf.graph import Names
 from onnxbf.passes.base import GraphPass
 
 
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """An initializer that was replaced by ``source``, or by its transpose."""
+
+    name: str
+    source: str
+    transposed: bool
+
+
 @dataclass(frozen=True)
 class TieWeights(GraphPass):
     """Replace a float32 matrix that equals another, or its transpose, by that one.
 
     Matrices whose elements are all equal are left alone: they only begin equal.
+
+    Attributes:
+        ties: what was replaced, filled in by the pass.
     """
+
+    ties: list[Tie] = field(default_factory=list)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
@@ -53,6 +67,7 @@ class TieWeights(GraphPass):
         value.replace_all_uses_with(replacement)
         assert value.name is not None
         graph.initializers.pop(value.name)
+        self.ties.append(Tie(value.name, source.name or "", transposed))
         how = "the transpose of" if transposed else "equal to"
         self.report.notes.append(
             f"{value.name} is {how} {source.name}: taken for one parameter in two places, and "

@@ -6,7 +6,7 @@ begin as ones, then are one initializer; trained as one, they would make another
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -16,13 +16,28 @@ from onnxbf.passes.base import GraphPass
 from onnxbf.passes.recurrent_node import is_initial_state
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An initializer that was made as a copy of ``source`` for one input of a node."""
+
+    name: str
+    source: str
+    node: str
+    index: int
+
+
 @dataclass(frozen=True)
 class UntieConstants(GraphPass):
     """Copy a float32 initializer whose elements are all equal for each node that reads it.
 
     Weights that are tied on purpose (an embedding that is the output layer, too) hold different
     numbers, and stay tied.
+
+    Attributes:
+        copies: what the pass made, filled in by it.
     """
+
+    copies: list[Copy] = field(default_factory=list)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
@@ -40,6 +55,7 @@ class UntieConstants(GraphPass):
             copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=tensor)
             graph.register_initializer(copy)
             node.replace_input_with(index, copy)
+            self.copies.append(Copy(name, value.name or "", node.name or "", index))
         self.report.notes.append(
             f"{value.name} is read by {len(others) + 1} nodes and all its elements are equal: "
             "taken for parameters that the exporter merged, each node has its own now."

@@ -49,6 +49,16 @@ def check_differentiable(model: ir.Model, loss: str, parameters: Sequence[str]) 
             )
 
 
+def depended_on(model: ir.Model, loss: str, parameters: Sequence[str]) -> tuple[str, ...]:
+    """Those of the parameters that the loss depends on by numbers that have a gradient."""
+    needed = {value for value in model.graph.outputs if value.name == loss}
+    for node in reversed(model.graph):
+        if node.op_type not in _BLIND and any(v in needed and _is_float(v) for v in node.outputs):
+            needed.update(_reads(node))
+    initializers = model.graph.initializers
+    return tuple(name for name in parameters if initializers[name] in needed)
+
+
 def _between(graph: ir.Graph, loss: str, parameters: frozenset[str]) -> list[ir.Node]:
     """The nodes through which the loss depends on a parameter, in the order of the graph."""
     moved = {value for name, value in graph.initializers.items() if name in parameters}

@@ -53,7 +53,10 @@ def differentiate(
         RuntimeMissing: the installed ONNX Runtime has no training.
     """
     if not parameters:
-        raise ModelError("The model has no trainable parameters: nothing to differentiate by.")
+        raise ModelError(
+            f"The loss {loss!r} depends on no trainable parameter: there is nothing to "
+            "differentiate by. Name another output, or other parameters."
+        )
     check_differentiable(model, loss, parameters)
     work = model.clone()
     ShapeInferencePass()(work)  # gradients of Concat and Resize need sizes

@@ -23,6 +23,7 @@ from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import is_gradient_graph
 from onnxbf.recipe import Recipe
 from onnxbf.report import Report
+from onnxbf.training.differentiable import depended_on
 from onnxbf.training.emitter import Parameter
 from onnxbf.training.gradients import differentiate
 from onnxbf.training.layers import find_layers
@@ -31,7 +32,7 @@ from onnxbf.training.loss_functions import Loss
 from onnxbf.training.losses import Attached, attach_loss
 from onnxbf.training.optimizers import Optimizer
 from onnxbf.training.parameters import choose_parameters
-from onnxbf.training.prepare import prepare
+from onnxbf.training.prepare import Origins, prepare
 from onnxbf.training.update import make_update
 
 Array = NDArray[Any]
@@ -48,8 +49,10 @@ class TrainingGraphs:
         state: the initial value of every parameter, slot and buffer.
         attached: the names of the loss, the labels and the predictions.
         trained: the names of the parameters.
+        buffers: the names of the running statistics.
         report: what the recipe rounds in the gradient graph.
         notes: what else the user should know.
+        origins: where the tensors of ``state`` stand in the model that all this was made of.
         optimizer: what ``update`` does.
         partial: what steps run that do not train all layers; see ``layerwise``.
     """
@@ -60,8 +63,10 @@ class TrainingGraphs:
     state: dict[str, Array]
     attached: Attached
     trained: tuple[str, ...]
+    buffers: tuple[str, ...]
     report: Report
     notes: tuple[str, ...]
+    origins: Origins
     optimizer: str | Optimizer
     partial: Partial | None = None
 
@@ -172,25 +177,35 @@ def build_graphs(
     prepared = prepare(model, unroll=unroll)
     attached = attach_loss(prepared.model, loss, outputs=outputs)
     choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)
-    state = _initial(prepared.model, [*choice.trained, *prepared.buffers])
-    gradient = differentiate(prepared.model, attached.loss, choice.trained, prepared.buffers)
+    trained = depended_on(prepared.model, attached.loss, choice.trained)
+    idle = [name for name in choice.trained if name not in trained]
+    state = _initial(prepared.model, [*trained, *prepared.buffers])
+    gradient = differentiate(prepared.model, attached.loss, trained, prepared.buffers)
     report = Report("none")
     for graph_pass in (SplitGradients(report), LowerGradients(report), LowerLookups(report)):
         graph_pass(gradient)
-    update = make_update([Parameter(n, state[n].shape) for n in choice.trained], optimizer)
+    update = make_update([Parameter(n, state[n].shape) for n in trained], optimizer)
     for slot in update.slots:
         state[slot.name] = np.full(slot.shape, slot.fill, np.float32)
     return TrainingGraphs(
         gradient,
         update.model,
-        _evaluation(model, loss, outputs, choice.trained, prepared.buffers, unroll),
+        _evaluation(model, loss, outputs, trained, prepared.buffers, unroll),
         state,
         attached,
-        choice.trained,
+        trained,
+        prepared.buffers,
         Report("none"),
-        (*prepared.notes, *attached.notes),
+        (*prepared.notes, *attached.notes, *_told(idle)),
+        prepared.origins,
         optimizer,
     )
+
+
+def _told(idle: Sequence[str]) -> list[str]:
+    if not idle:
+        return []
+    return [f"Not trained, since the loss does not depend on them: {', '.join(idle)}."]
 
 
 def _initial(model: ir.Model, names: Sequence[str]) -> dict[str, Array]:

@@ -247,6 +247,7 @@ class InfoNce(Loss):
         return None
 
     def emit(self, b: Builder, outputs: Values, labels: ir.Value | None) -> ir.Value:
+        check_rows(*outputs)
         u, v = (self.rows(b, value) for value in outputs)
         product = b.MatMul(u, b.Transpose(v, perm=[1, 0]))
         logits = b.Mul(product, b.constant(1 / self.temperature))
@@ -267,6 +268,20 @@ class InfoNce(Loss):
     def rows_loss(self, b: Builder, logits: ir.Value, diagonal: ir.Value) -> ir.Value:
         picked = b.Mul(b.LogSoftmax(logits, axis=1), diagonal)
         return self.reduce(b, b.Neg(b.ReduceSum(picked, b.integers(1), keepdims=0)))
+
+
+def check_rows(first: ir.Value, second: ir.Value) -> None:
+    """ModelError unless both could be of one shape (batch, features)."""
+    known = [value.shape for value in (first, second) if value.shape is not None]
+    flat = all(len(shape) == 2 for shape in known)
+    sizes = zip(*([size if isinstance(size, int) else None for size in s] for s in known))
+    if flat and (len(known) < 2 or all(None in pair or pair[0] == pair[1] for pair in sizes)):
+        return
+    raise ModelError(
+        "Contrast needs two outputs of one shape (batch, features); "
+        + " and ".join(f"{value.name!r} is of shape {value.shape}" for value in (first, second))
+        + "."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

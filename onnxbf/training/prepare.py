@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -22,12 +22,13 @@ from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.inline_functions import InlineFunctions
 from onnxbf.passes.remove_dropout import RemoveDropout
-from onnxbf.passes.tie_weights import TieWeights
+from onnxbf.passes.tie_weights import Tie, TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
 from onnxbf.passes.train_recurrent import TrainRecurrent
 from onnxbf.passes.unmap_outputs import UnmapOutputs
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
-from onnxbf.passes.untie_constants import UntieConstants
+from onnxbf.passes.untie_constants import Copy, UntieConstants
+from onnxbf.passes.use_running_statistics import UseRunningStatistics
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
@@ -39,11 +40,32 @@ NEWEST_OPSET, NEWEST_IR_VERSION = 21, 10  # that ONNX Runtime 1.19, the last to 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A model in training form; what it computes for a batch is what training computes."""
+    """A model in training form; what it computes for a batch is what training computes.
+
+    Attributes:
+        buffers: the names of running statistics.
+        origins: where its initializers stand in the model that it was made of.
+    """
 
     model: ir.Model
     buffers: tuple[str, ...]
     notes: tuple[str, ...]
+    origins: Origins
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Initializers that are not what they were called before; the others have kept their names.
+
+    Attributes:
+        lifted: the constants of functions, see ``function_constants``.
+        copies: those that several nodes read.
+        ties: those that are no more.
+    """
+
+    lifted: Mapping[str, str]
+    copies: Sequence[Copy]
+    ties: Sequence[Tie]
 
 
 def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> Prepared:
@@ -61,7 +83,15 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     """
     model = model.clone()
     report = Report("none")
-    _run(model, FindFolded(report), InlineFunctions(report), UnmapOutputs(report))
+    inline, untie, tie = InlineFunctions(report), UntieConstants(report), TieWeights(report)
+    _run(
+        model,
+        Canonicalize(report),
+        FindFolded(report),
+        inline,
+        UnmapOutputs(report),
+        UseRunningStatistics(report),
+    )
     model = with_opset(model, max(model.opset_imports.get("", 1), OLDEST_OPSET))
     model = inline_operators(model)
     ShapeInferencePass()(model)
@@ -69,7 +99,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         model,
         Canonicalize(report),
         InferTypes(report),
-        UntieConstants(report),
+        untie,
         *([UnrollRecurrent(report)] if unroll else []),
         ExpandUngraded(report),
     )
@@ -82,13 +112,14 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         model,
         Canonicalize(report),
         InferTypes(report),
-        TieWeights(report),
+        tie,
         ExplicitPadding(report),
         RemoveDropout(report, idle=training),
         *([batch_norm, TrainRecurrent(report), FitGradients(report)] if training else []),
     )
     notes: Sequence[str] = [*report.notes, *report.warnings]
-    return Prepared(model, tuple(batch_norm.buffers), tuple(notes))
+    origins = Origins(inline.lifted, untie.copies, tie.ties)
+    return Prepared(model, tuple(batch_norm.buffers), tuple(notes), origins)
 
 
 def _run(model: ir.Model, *passes: GraphPass) -> None:

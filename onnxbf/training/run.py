@@ -23,7 +23,6 @@ from onnxbf.training.lane import Batch, Lane, Scores, batch_size
 from onnxbf.training.recording import Recording
 from onnxbf.training.setting_up import SetUp
 from onnxbf.training.settings import Settings, check_same, load_settings
-from onnxbf.training.trained_model import save_trained
 from onnxbf.training.trainer import LossNotFinite, Step
 from onnxbf.training.verdict import Contrast, History, Summary, contrast, record, summarize
 
@@ -102,8 +101,7 @@ class Run:
                 f"{str(folder)!r} holds a run already: go on with it by --resume, or name another "
                 "folder."
             )
-        self._model = load_model(settings.model)
-        self._set_up = SetUp(settings, self._model)
+        self._set_up = SetUp(settings, load_model(settings.model))
         self.notes = self._set_up.notes
         self._stop = False
         try:
@@ -213,7 +211,7 @@ class Run:
         states = {lane.name: lane.trainer.state() for lane in lanes}
         if place.epoch == self.settings.epochs:
             for name, state in states.items():
-                save_trained(self._model, state, self._folder(place.seed) / f"{name}.onnx")
+                self._set_up.trained.save(state, self._folder(place.seed) / f"{name}.onnx")
         tensors = {f"{name}/{k}": v for name, state in states.items() for k, v in state.items()}
         notes = {
             "place": asdict(place),

@@ -22,6 +22,7 @@ from onnxbf.training.metrics import Metric, parse_metric
 from onnxbf.training.options import build
 from onnxbf.training.schedules import parse_schedule
 from onnxbf.training.settings import Settings
+from onnxbf.training.trained_model import TrainedModel
 from onnxbf.training.trainer import Trainer
 
 # What is measured where no metric is named, by the loss.
@@ -34,6 +35,7 @@ class SetUp:
     Attributes:
         names: of the lanes: the recipe's, then its baseline's.
         notes: what the user should know.
+        trained: the model to fill with what a lane has learned.
         labels: the name of the labels' input; None for a loss that needs none.
         scores: each score that an epoch ends with, and whether ``higher`` or ``lower`` is better.
 
@@ -60,6 +62,8 @@ class SetUp:
         )
         if settings.layers:
             self._graphs = self._graphs.layerwise(settings.layers)
+        graphs = self._graphs
+        self.trained = TrainedModel(model, (*graphs.trained, *graphs.buffers), graphs.origins)
         self._attached = self._graphs.attached
         self.labels = next(iter(self._attached.labels), None)
         inputs = [v for v in self._graphs.gradient.graph.inputs if kind_of(v) in (None, LABEL)]
@@ -76,6 +80,7 @@ class SetUp:
             self.scores |= {name: metric.better for name, metric in self.metrics().items()}
         self.notes = (
             *self._graphs.notes,
+            *self.trained.notes,
             *self._training.match.notes,
             *(self._validation.match.notes if self._validation else ()),
         )

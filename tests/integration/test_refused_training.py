@@ -65,3 +65,18 @@ def test_a_classifier_of_weights_in_attributes_is_refused(tmp_path: Path) -> Non
     result = _run("artifacts", model, "--loss", "mse", "-o", tmp_path / "made")
     assert isinstance(result.exception, SystemExit) and result.exit_code == 2
     assert "no float32 initializers" in result.stderr
+
+
+def test_what_the_loss_does_not_depend_on_is_not_trained_and_said_so(tmp_path: Path) -> None:
+    model = FOLDER / "torch_gru.onnx"
+    options = ("--loss", "mse", "--outputs", "output1", "--recipe", "none")
+    result = _run("artifacts", model, *options, "-o", tmp_path / "made")
+    assert result.exit_code == 0, result.output
+    assert "does not depend on them: norm.weight, norm.bias, head.bias" in result.stderr
+
+
+def test_contrast_of_outputs_of_two_shapes_is_refused(tmp_path: Path) -> None:
+    model = FOLDER / "torch_gru.onnx"
+    result = _run("artifacts", model, "--loss", "info-nce", "-o", tmp_path / "made")
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert "'output0' is of shape [2,7,1]" in result.stderr
