@@ -1,4 +1,4 @@
-"""Time of gradients on our kernels over that of ONNX Runtime's own, and of whole backward graphs.
+"""Time of training's operators on our kernels over ONNX Runtime's own, and of whole steps.
 
     python benchmarks/bench_gradients.py [--rounds N] [--only TEXT]
 
@@ -32,7 +32,9 @@ from onnxbf.training.graphs import TrainingGraphs, build_graphs
 
 THREADS = (1, 2)
 THEIRS = "com.microsoft"
-BATCH = 32  # of the transformer
+BATCH, VOCABULARY = 32, 1000  # of the transformer
+ONNX = ("MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss")  # of ONNX's domain in ONNX Runtime
+INDICES = "indices"
 Feeds = dict[str, Array]
 
 INPUT, WEIGHTS = ("dx",), ("", "dw", "db")
@@ -72,17 +74,25 @@ def single(
     """One node."""
 
     def model(domain: str) -> ModelProto:
-        node = helper.make_node(op_type, [*feeds], outputs, domain=domain, **attributes)
+        known = {**attributes}
+        sizes = known.get("spatial") if domain == DOMAIN else known.pop("spatial", None)
+        shape = None if sizes is None else [*feeds["dy"].shape[:2], *sizes]
+        node = helper.make_node(op_type, [*feeds], outputs, domain=domain, **known)
         inputs = [
             helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
             for key, a in feeds.items()
         ]
-        results = [helper.make_tensor_value_info(key, 1, None) for key in outputs if key]
+        results = [
+            helper.make_tensor_value_info(key, 7 if key == INDICES else 1, shape)
+            for key in outputs
+            if key
+        ]
         graph = helper.make_graph([node], "single", inputs, results)
         opsets = [helper.make_opsetid(*pair) for pair in (("", 17), (THEIRS, 1), (DOMAIN, VERSION))]
         return helper.make_model(graph, ir_version=8, opset_imports=opsets)
 
-    return Pair(f"{op_type}: {name}", model(THEIRS), model(DOMAIN), feeds)
+    theirs = model("" if op_type in ONNX else THEIRS)
+    return Pair(f"{op_type}: {name}", theirs, model(DOMAIN), feeds)
 
 
 def nodes() -> Iterator[Pair]:
@@ -106,6 +116,30 @@ def nodes() -> Iterator[Pair]:
         indices = np.random.default_rng(0).integers(0, rows, (BATCH, LENGTH))
         feeds = {"shape": np.array([rows, WIDTH]), "indices": indices, "dy": normal(*shape)}
         yield single("GatherGrad", f"{rows} rows of {WIDTH}", feeds, ("dx",), axis=0)
+    yield from poolings()
+    yield from losses()
+
+
+def poolings() -> Iterator[Pair]:
+    """Pooling by twos after each layer of the CNN."""
+    halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    for name, shape in (("layer 1", (64, 16, 32, 32)), ("layer 3", (64, 64, 8, 8))):
+        x = normal(*shape)
+        places = np.arange(x.size).reshape(shape)[:, :, ::2, ::2].copy()
+        yield single("MaxPool", f"CNN, {name}", {"x": x}, ("y", INDICES), **halves)
+        feeds = {"dy": normal(*places.shape), INDICES: places}
+        sizes = {"spatial": shape[2:], **halves}
+        yield single("MaxPoolGrad", f"CNN, {name}", feeds, ("dx",), **sizes)
+
+
+def losses() -> Iterator[Pair]:
+    """The loss of the transformer."""
+    logits = normal(BATCH * LENGTH, VOCABULARY)
+    labels = np.arange(len(logits)) % VOCABULARY
+    given, outputs = {"x": logits, "labels": labels}, ("loss", "p")
+    yield single("SoftmaxCrossEntropyLoss", "transformer", given, outputs)
+    feeds = {"dy": np.ones((), np.float32), "p": logits - np.float32(8), "labels": labels}
+    yield single("SoftmaxCrossEntropyLossGrad", "transformer", feeds, ("dx",))
 
 
 def graphs() -> Iterator[Pair]:

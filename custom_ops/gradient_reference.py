@@ -1,4 +1,4 @@
-"""The gradient operators of ``ai.onnxbf`` in NumPy: sums in float64, results in float32.
+"""The operators of ``ai.onnxbf`` for training in NumPy: sums in float64, results in float32.
 
 They have the inputs, outputs and attributes of ONNX Runtime's operators of the same names.
 """
@@ -6,6 +6,7 @@ They have the inputs, outputs and attributes of ONNX Runtime's operators of the 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,9 +147,119 @@ class LayerNormalizationGrad(OpRun):
         )
 
 
+class MaxPool(OpRun):
+    """The largest numbers of windows, and their indices in ``x``; of equal ones the first."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        x: Floats,
+        auto_pad: str = "NOTSET",
+        ceil_mode: int = 0,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        storage_order: int = 0,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        top, left, bottom, right = pads or [0] * 4
+        around = [(0, 0), (0, 0), (top, bottom), (left, right)]
+        numbers = np.pad(x, around, constant_values=-np.inf)
+        places = np.pad(np.arange(x.size).reshape(x.shape), around, constant_values=-1)
+        down, across = strides or (1, 1)
+        windows, indices = (
+            np.lib.stride_tricks.sliding_window_view(array, kernel_shape or (), (2, 3))[
+                :, :, ::down, ::across
+            ]
+            for array in (numbers, places)
+        )
+        flat = (*windows.shape[:4], math.prod(windows.shape[4:]))
+        least = np.finfo(np.float32).min
+        candidates = np.where(windows > least, windows, -np.inf).reshape(flat)
+        inside = indices.reshape(flat) >= 0
+        unset = ~np.any(candidates > -np.inf, -1, keepdims=True)  # NaN and -inf are above nothing
+        first = np.where(unset, inside, candidates == candidates.max(-1, keepdims=True)).argmax(-1)
+        largest = np.maximum(candidates.max(-1), least)
+        found = np.take_along_axis(indices.reshape(flat), first[..., None], -1)[..., 0]
+        return largest.astype(np.float32), found
+
+
+class MaxPoolGrad(OpRun):
+    """The gradient of MaxPool: added up at the places that were the largest."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        dy: Floats,
+        indices: NDArray[np.int64],
+        auto_pad: str = "NOTSET",
+        ceil_mode: int = 0,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        spatial: Sequence[int] | None = None,
+        storage_order: int = 0,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Floats]:
+        sums = np.zeros((*dy.shape[:2], *(spatial or ())))
+        np.add.at(sums.reshape(-1), indices.ravel(), dy.ravel().astype(np.float64))
+        return (sums.astype(np.float32),)
+
+
+class SoftmaxCrossEntropyLoss(OpRun):
+    """The logarithms of the softmax of rows, and what those of the labels cost."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        logits: Floats,
+        labels: NDArray[np.int64],
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> tuple[NDArray[Any], Floats]:
+        rows = logits.astype(np.float64)
+        rows -= rows.max(1, keepdims=True)
+        logarithms = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+        counted = labels != ignore_index
+        chosen = np.take_along_axis(logarithms, np.where(counted, labels, 0)[:, None], 1)[:, 0]
+        losses = np.where(counted, -chosen, 0)
+        total = losses if reduction == "none" else losses.sum()
+        loss = total / max(counted.sum(), 1) if reduction == "mean" else total
+        return np.asarray(loss, np.float32), logarithms.astype(np.float32)
+
+
+class SoftmaxCrossEntropyLossGrad(OpRun):
+    """The gradient of SoftmaxCrossEntropyLoss, from its second output."""
+
+    op_domain = DOMAIN
+
+    def _run(
+        self,
+        dy: Floats,
+        logarithms: Floats,
+        labels: NDArray[np.int64],
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> tuple[Floats]:
+        counted = labels != ignore_index
+        scale = np.broadcast_to(dy, labels.shape).astype(np.float64)
+        if reduction == "mean":
+            scale = scale / max(counted.sum(), 1)
+        chosen = np.where(counted, labels, 0)[:, None] == np.arange(logarithms.shape[1])
+        gradient = np.exp(logarithms.astype(np.float64)) - chosen
+        return ((gradient * np.where(counted, scale, 0)[:, None]).astype(np.float32),)
+
+
 GRADIENT_OPS: list[type[OpRun]] = [
     ReluGrad,
     ConvGrad,
     GatherGrad,
     LayerNormalizationGrad,
+    MaxPool,
+    MaxPoolGrad,
+    SoftmaxCrossEntropyLoss,
+    SoftmaxCrossEntropyLossGrad,
 ]

@@ -59,8 +59,9 @@ class CustomOp:
     summary: str
 
 
-# Gradients of ONNX Runtime's training, with inputs, outputs and attributes as there.
-GRADIENTS = (
+# What ONNX Runtime computes slowly in training, with inputs, outputs and attributes as there, but
+# for the sizes of what MaxPoolGrad gives.
+TRAINING_OPS = (
     CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),
     CustomOp("ConvGrad", ("dy", "x", "w"), {"group": 1}, "the gradients of x, w and the bias"),
     CustomOp("GatherGrad", ("shape", "indices", "dy"), {"axis": 0}, "sums of rows of dy by index"),
@@ -69,6 +70,20 @@ GRADIENTS = (
         ("dy", "x", "scale", "mean", "inverse_deviation"),
         {"axis": -1},
         "the gradients of x, scale and bias",
+    ),
+    CustomOp("MaxPool", ("x",), {}, "ONNX's MaxPool of images, and where it found the largest"),
+    CustomOp("MaxPoolGrad", ("dy", "indices"), {}, "dy at the places of the largest, 0 elsewhere"),
+    CustomOp(
+        "SoftmaxCrossEntropyLoss",
+        ("logits", "labels"),
+        {"reduction": "mean"},
+        "ONNX's SoftmaxCrossEntropyLoss of rows, without weights",
+    ),
+    CustomOp(
+        "SoftmaxCrossEntropyLossGrad",
+        ("dy", "log_probabilities", "labels"),
+        {"reduction": "mean"},
+        "the gradient of the logits",
     ),
 )
 
@@ -123,7 +138,7 @@ OPS: dict[str, CustomOp] = {
             {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
             "ONNX's Gemm under an arithmetic profile",
         ),
-        *GRADIENTS,
+        *TRAINING_OPS,
         CustomOp(
             "Elementwise",
             ("shared*", "groups*"),

@@ -9,7 +9,7 @@ from typing import overload
 import onnx
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, GRADIENTS
+from onnxbf.custom_ops.registry import DOMAIN, TRAINING_OPS
 from onnxbf.errors import UnsupportedError
 from onnxbf.files import check_proto, load_model
 from onnxbf.formats import NumberFormat, parse_format
@@ -80,9 +80,9 @@ def rewrite(
 def converted_with(model: ir.Model) -> str | None:
     """The recipe that a model was rewritten with before; None for a model that never was."""
     recipe = model.metadata_props.get(RECIPE_KEY)
-    gradients = {op.name for op in GRADIENTS}  # they stand in training graphs that round nothing
+    harmless = {op.name for op in TRAINING_OPS}  # they stand in graphs that round nothing
     rewritten = any(
-        node.domain == DOMAIN and node.op_type not in gradients
+        node.domain == DOMAIN and node.op_type not in harmless
         for graph in all_graphs(model)
         for node in graph
     )

@@ -1,8 +1,9 @@
-"""Hand gradients that ONNX Runtime computes slowly to kernels of our own.
+"""Hand what ONNX Runtime computes slowly in training, gradients above all, to kernels of our own.
 
 Of the CPU kernels of ONNX Runtime 1.19, those below use one thread or no vectors. Ours have the
 same inputs, outputs and attributes under the same names in the domain ``ai.onnxbf``, so a node
-changes its domain and nothing else. benchmarks/bench_gradients.py measures both.
+changes its domain and nothing else: but MaxPoolGrad is told the sizes of what it gives, which ONNX
+Runtime takes from the graph. benchmarks/bench_gradients.py measures both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from onnxbf.operators import STANDARD_DOMAINS
 from onnxbf.passes.base import GraphPass
 
 _ORIGIN = "com.microsoft"
+_ONNX = frozenset({"MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss"})  # of ONNX's domain there
+_SIZES = "spatial"
 _FEWEST_MAPS, _LARGEST_RANK = 8, 5
 _FLOATS = frozenset({ir.DataType.FLOAT})
 
@@ -30,6 +33,8 @@ class ReplaceGradients(GraphPass):
         found = [node for node in model.graph if _is_replaced(node)]
         for node in found:
             node.domain = DOMAIN
+            if node.op_type == "MaxPoolGrad":
+                node.attributes.add(ir.AttrInt64s(_SIZES, _sizes(node.outputs[0])))
         if found:
             model.opset_imports[DOMAIN] = VERSION
         return ir.passes.PassResult(model, modified=bool(found))
@@ -40,7 +45,8 @@ def restore_gradients(model: ir.Model) -> None:
     for graph in all_graphs(model):
         for node in graph:
             if node.domain == DOMAIN and node.op_type in _COVERED:
-                node.domain = _ORIGIN
+                node.domain = "" if node.op_type in _ONNX else _ORIGIN
+                node.attributes.pop(_SIZES, None)
 
 
 def _is_replaced(node: ir.Node) -> bool:
@@ -80,9 +86,61 @@ def _layer_norm(node: ir.Node) -> bool:
     return _are_floats(node, 0, 1, 2, 3, 4)
 
 
+def _sizes(image: ir.Value) -> list[int]:
+    """The height and the width, where both are known; else empty."""
+    sizes = () if image.shape is None else image.shape[2:]
+    known = [size for size in sizes if isinstance(size, int)]
+    return known if len(sizes) == len(known) == 2 else []
+
+
+def _pool(node: ir.Node) -> bool:
+    """Only with both outputs: ONNX Runtime is fast where nobody asks for the places."""
+    if len(node.outputs) < 2 or not node.outputs[1].name or not _sizes(node.outputs[0]):
+        return False
+    attributes = node.attributes
+    rare = [attributes.get(name) for name in ("ceil_mode", "storage_order")]
+    pad, gaps = attributes.get("auto_pad"), attributes.get("dilations")
+    return (
+        not any(attribute is not None and attribute.as_int() for attribute in rare)
+        and (pad is None or pad.as_string() == "NOTSET")
+        and (gaps is None or {*gaps.as_ints()} == {1})
+        and _are_floats(node, 0)
+    )
+
+
+def _pool_gradient(node: ir.Node) -> bool:
+    return bool(_sizes(node.outputs[0])) and _are_floats(node, 0)
+
+
+def _loss(node: ir.Node) -> bool:
+    """Only of rows and one int64 label each, without weights."""
+    return len(node.outputs) > 1 and bool(node.outputs[1].name) and _are_rows(node, 0, 1)
+
+
+def _loss_gradient(node: ir.Node) -> bool:
+    return _are_rows(node, 1, 2)
+
+
+def _are_rows(node: ir.Node, numbers: int, labels: int) -> bool:
+    if any(value is not None for value in node.inputs[labels + 1 :]) or not _are_floats(
+        node, numbers
+    ):
+        return False
+    rows, wanted = node.inputs[numbers], node.inputs[labels]
+    if rows is None or rows.shape is None or wanted is None:
+        return False
+    if len(rows.shape) != 2 or wanted.dtype is not ir.DataType.INT64:
+        return False
+    return _are_floats(node, numbers)
+
+
 _COVERED: dict[str, Callable[[ir.Node], bool]] = {
     "ReluGrad": _relu,
     "ConvGrad": _conv,
     "GatherGrad": _gather,
     "LayerNormalizationGrad": _layer_norm,
+    "MaxPool": _pool,
+    "MaxPoolGrad": _pool_gradient,
+    "SoftmaxCrossEntropyLoss": _loss,
+    "SoftmaxCrossEntropyLossGrad": _loss_gradient,
 }

@@ -16,6 +16,7 @@ from onnxbf.custom_ops.registry import DOMAIN
 from tests.small_models import model, value
 
 Arrays = Mapping[str, NDArray[Any]]
+_DOMAINS = {"MaxPool": "", "MaxPoolGrad": "", "SoftmaxCrossEntropyLoss": ""}
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,28 @@ class Case:
 
 def domain_of(case: Case) -> str:
     """Where ONNX Runtime has the operator."""
-    return "com.microsoft"
+    return _DOMAINS.get(case.op_type, "com.microsoft")
 
 
 def single(case: Case, *, domain: str = DOMAIN) -> onnx.ModelProto:
     """A model of this node alone."""
+    attributes = dict(case.attributes)
+    sizes = attributes.get("spatial")
+    if domain != DOMAIN and sizes is not None:
+        del attributes["spatial"]  # ONNX Runtime looks at the shape of the output instead
     node = helper.make_node(
-        case.op_type, [*case.feeds], case.outputs, domain=domain, name="node", **case.attributes
+        case.op_type, [*case.feeds], case.outputs, domain=domain, name="node", **attributes
     )
     inputs = [
         value(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
         for name, array in case.feeds.items()
     ]
-    outputs = [value(name, TensorProto.FLOAT) for name in case.outputs if name]
+    shape = None if sizes is None else [*case.feeds["dy"].shape[:2], *sizes]
+    outputs = [
+        value(name, TensorProto.INT64 if name == "indices" else TensorProto.FLOAT, shape)
+        for name in case.outputs
+        if name
+    ]
     return model([node], inputs, outputs, opsets={"com.microsoft": 1})
 
 
@@ -218,6 +228,90 @@ def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
     )
 
 
+_POOLED: dict[str, tuple[list[int], dict[str, list[int]]]] = {
+    "halves": ([3, 5, 32, 32], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "small images": ([2, 70, 4, 4], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "overlapping": (
+        [2, 3, 21, 19],
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    ),
+    "dense": ([1, 2, 9, 150], {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1]}),
+    "strides beyond the kernel": ([1, 2, 17, 23], {"kernel_shape": [2, 1], "strides": [5, 3]}),
+    "one window": ([2, 3, 6, 7], {"kernel_shape": [6, 7]}),
+    "no image": ([0, 3, 4, 4], {"kernel_shape": [2, 2]}),
+}
+
+
+def _pool(name: str) -> Case:
+    shape, attributes = _POOLED[name]
+    x = np.round(_normal(0, *shape) * 4)  # many are equal
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        return {key: np.zeros(1) for key in ("y", "indices")}
+
+    return Case(name, "MaxPool", {"x": x}, ("y", "indices"), magnitudes, attributes, exact=True)
+
+
+def _pool_gradient(name: str) -> Case:
+    forward = _pool(name)
+    places = evaluate(forward)["indices"]
+    attributes = {**forward.attributes, "spatial": [*forward.feeds["x"].shape[2:]]}
+    feeds = {"dy": _normal(1, *places.shape), "indices": places}
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        absolute = {**feeds, "dy": np.abs(feeds["dy"])}
+        return evaluate(Case(name, "MaxPoolGrad", absolute, ("dx",), magnitudes, attributes))
+
+    return Case(name, "MaxPoolGrad", feeds, ("dx",), magnitudes, attributes, terms=9)
+
+
+_LOSSES: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "mean": (301, 1000, {}),
+    "sum": (64, 10, {"reduction": "sum"}),
+    "none": (37, 33, {"reduction": "none", "ignore_index": 2}),
+    "ignored": (40, 5, {"ignore_index": -1}),
+    "all ignored": (1, 3, {"ignore_index": -1}),
+    "one class": (3, 1, {}),
+}
+
+
+def _loss(name: str) -> Case:
+    rows, width, attributes = _LOSSES[name]
+    low = attributes.get("ignore_index", 0)
+    labels = np.random.default_rng(2).integers(min(low, 0), width, rows)
+    labels[-1] = low
+    feeds = {"logits": _normal(0, rows, width) * np.float32(8), "labels": labels}
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        """Of the logarithms, which are differences of two of these numbers at most."""
+        spread = np.ptp(feeds["logits"].astype(np.float64), 1, keepdims=True) + np.log(width)
+        reduction = attributes.get("reduction", "mean")
+        loss = spread[:, 0] if reduction == "none" else spread.sum()
+        return {"loss": loss / (rows if reduction == "mean" else 1), "log_probabilities": spread}
+
+    outputs = ("loss", "log_probabilities")
+    return Case(name, "SoftmaxCrossEntropyLoss", feeds, outputs, magnitudes, attributes, width)
+
+
+def _loss_gradient(name: str) -> Case:
+    forward = _loss(name)
+    labels, logarithms = forward.feeds["labels"], evaluate(forward)["log_probabilities"]
+    alone = forward.attributes.get("reduction") == "none"
+    dy = _normal(3, *labels.shape) if alone else np.float32(3.7)
+    feeds = {"dy": np.asarray(dy), "log_probabilities": logarithms, "labels": labels}
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        scale = np.broadcast_to(np.abs(dy), labels.shape)[:, None]
+        if forward.attributes.get("reduction", "mean") == "mean":
+            ignored = forward.attributes.get("ignore_index")
+            scale = scale / max((labels != ignored).sum(), 1)
+        chosen = labels[:, None] == np.arange(logarithms.shape[1])
+        return {"dx": scale * (np.exp(logarithms) + chosen)}
+
+    attributes = forward.attributes
+    return Case(name, "SoftmaxCrossEntropyLossGrad", feeds, ("dx",), magnitudes, attributes)
+
+
 CASES: list[Case] = [
     *_relu(),
     *(_convolution(name, "all") for name in _CONVOLUTIONS),
@@ -229,4 +323,8 @@ CASES: list[Case] = [
     _layer_norm(4, 37, axis=0),
     _layer_norm(2, 3, 5, 7, axis=2),
     _layer_norm(6, 50, asked="weights"),
+    *(_pool(name) for name in _POOLED),
+    *(_pool_gradient(name) for name in _POOLED),
+    *(_loss(name) for name in _LOSSES),
+    *(_loss_gradient(name) for name in _LOSSES),
 ]

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "conv_gradient-inl.h"
+#include "loss-inl.h"
 #include "norm_gradient-inl.h"
+#include "pooling-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -29,8 +31,9 @@ void add(const float* terms, float* sums, int64_t count) {
   for_lanes(count, body, tail);
 }
 
-constexpr GradientKernels gradient_kernels = {
-    relu, add, transpose, weight_unit, input_unit, layer_norm};
+constexpr GradientKernels gradient_kernels = {relu,       add,        transpose,
+                                              weight_unit, input_unit, layer_norm,
+                                              max_pool,   cross_entropy, cross_entropy_gradient};
 
 }  // namespace
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

@@ -1,5 +1,5 @@
-// The float32 gradients of ONNX Runtime's training that its own kernels compute slowly, as loops of
-// each instruction set. custom_ops/gradient_reference.py says what they compute.
+// What ONNX Runtime's own kernels compute slowly in training, gradients above all, in float32, as loops
+// of each instruction set. custom_ops/gradient_reference.py says what they compute.
 //
 // Every function gives the same bits on every instruction set: products that are summed are fused
 // (one rounding), and sums have an order that the shape alone decides.
@@ -44,6 +44,33 @@ struct NormRows {
   int64_t count, width;
 };
 
+// An image of one channel, from whose windows the largest numbers are taken. Arrays: height, width.
+struct PoolPlane {
+  const float* x;
+  int64_t in[2], out[2], kernel[2], stride[2], pad[2];  // pad: at the beginning
+  int64_t first;     // the index of x[0] in its tensor
+  float* y;
+  int64_t* indices;  // in the tensor
+};
+
+// Rows of scores, and the class that each is to choose; rows of class `ignored` cost nothing.
+struct LossRows {
+  const float* logits;
+  const int64_t* labels;
+  int64_t ignored, count, width;
+  float* log_probabilities;  // rows x width
+  float* losses;             // one number a row
+};
+
+struct LossGradientRows {
+  const float* log_probabilities;
+  const int64_t* labels;
+  int64_t ignored, count, width;
+  const float* dy;  // of each row's loss
+  int64_t dy_step;  // from row to row; 0: one number for all
+  float* dx;
+};
+
 struct GradientKernels {
   // dx = dy where x > 0, else 0. `dx` may be `dy`.
   void (*relu)(const float* dy, const float* x, float* dx, int64_t count);
@@ -56,6 +83,10 @@ struct GradientKernels {
   void (*input_unit)(const InputUnit& unit);
   // Adds what the rows add to the gradients of scale and bias.
   void (*layer_norm)(const NormRows& rows, float* scale_sums, float* bias_sums);
+  // Of equal numbers the first; of a window in which none is above the least number, that and its first.
+  void (*max_pool)(const PoolPlane& plane);
+  void (*cross_entropy)(const LossRows& rows);
+  void (*cross_entropy_gradient)(const LossGradientRows& rows);
 };
 
 // The first of `count` rows that tile `index` of `tiles` holds: they differ by one at most.

@@ -32,6 +32,10 @@ Domain make_domain(const ort::Api& api) {
   add(conv_grad_operator(api));
   add(gather_grad_operator(api));
   add(layer_normalization_grad_operator(api));
+  add(max_pool_operator(api));
+  add(max_pool_grad_operator(api));
+  add(cross_entropy_operator(api));
+  add(cross_entropy_grad_operator(api));
   return domain;
 }
 

@@ -19,10 +19,14 @@ const ort::CustomOp* elementwise_operator(const ort::Api& api);
 // One for each type of input: operators of one name may differ in their types.
 std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);
 
-// Gradients in float32 (gradients.h).
+// What training computes in float32 (gradients.h).
 const ort::CustomOp* relu_grad_operator(const ort::Api& api);
 const ort::CustomOp* conv_grad_operator(const ort::Api& api);
 const ort::CustomOp* gather_grad_operator(const ort::Api& api);
 const ort::CustomOp* layer_normalization_grad_operator(const ort::Api& api);
+const ort::CustomOp* max_pool_operator(const ort::Api& api);
+const ort::CustomOp* max_pool_grad_operator(const ort::Api& api);
+const ort::CustomOp* cross_entropy_operator(const ort::Api& api);
+const ort::CustomOp* cross_entropy_grad_operator(const ort::Api& api);
 
 }  // namespace onnxbf

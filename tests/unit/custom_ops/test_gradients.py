@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.errors import ModelError
@@ -90,6 +90,34 @@ def test_relu_grad_masks_whatever_there_is() -> None:
     check_in_both(proto, {"dy": dy, "x": x})
 
 
+def test_windows_that_hold_no_number_give_the_least_one_and_their_first_place() -> None:
+    x = np.full((1, 1, 4, 6), np.nan, np.float32)
+    x[..., 2:4] = [[-np.inf, -np.inf], [np.nan, -np.inf], [np.nan, 3], [np.inf, 5]]
+    halves = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    case = Case("", "MaxPool", {"x": x}, ("y", "indices"), dict, halves)
+    found = run(make_session(single(case).SerializeToString()), case.feeds)
+    least = np.finfo(np.float32).min
+    assert found["y"].tolist() == [[[[least, least, least], [least, np.inf, least]]]]
+    assert found["indices"].tolist() == [[[[0, 2, 4], [12, 20, 16]]]]
+    wanted = evaluate(case)
+    assert all(same_bits(found[name], wanted[name]) for name in found)
+
+
+def test_a_loss_of_scores_that_are_not_finite_is_onnx_runtimes() -> None:
+    row = np.float32([1, 2, 3])
+    rows = [row, np.float32([np.inf, 1, 2]), np.float32([np.nan, 1, 2]), row - np.float32(np.inf)]
+    rows += [np.float32([-np.inf, 1, 2]), np.float32([1e30, -1e30, 0]), np.float32([0, -103, -88])]
+    feeds = {"logits": np.array(rows), "labels": np.zeros(len(rows), np.int64)}
+    outputs = ("loss", "log_probabilities")
+    case = Case("", "SoftmaxCrossEntropyLoss", feeds, outputs, dict, {"reduction": "none"})
+    found, wanted = (
+        run(make_session(single(case, domain=domain).SerializeToString()), feeds)
+        for domain in ("ai.onnxbf", "")
+    )
+    for name in outputs:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6)
+
+
 MISFITS: list[tuple[str, dict[str, tuple[int, ...]], dict[str, Any], str]] = [
     ("ReluGrad", {"dy": (2, 3), "x": (3, 2)}, {}, "same shape"),
     ("ConvGrad", {"dy": (2, 4, 3), "x": (2, 3, 5, 5), "w": (4, 3, 3)}, {}, "same rank"),
@@ -109,7 +137,14 @@ MISFITS: list[tuple[str, dict[str, tuple[int, ...]], dict[str, Any], str]] = [
         {"axis": 2},
         "no dimension of x",
     ),
+    ("MaxPoolGrad", {"dy": (1, 2), "indices": (1, 2)}, {"spatial": [2, 2]}, "same shape, of four"),
+    ("SoftmaxCrossEntropyLossGrad", {"dy": (2,), "p": (2, 3), "labels": (2,)}, {}, "dy is not"),
+    ("SoftmaxCrossEntropyLossGrad", {"dy": (), "p": (2, 3), "labels": (3,)}, {}, "one label, for"),
 ]
+
+
+def _kind(name: str) -> int:
+    return TensorProto.INT64 if name in ("indices", "labels") else TensorProto.FLOAT
 
 
 @pytest.mark.parametrize(("op_type", "shapes", "attributes", "message"), MISFITS)
@@ -118,11 +153,14 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     proto = model(
         [ours(op_type, [*shapes], "dx", **attributes)],
-        [value(name, TensorProto.FLOAT) for name in shapes],
+        [value(name, _kind(name)) for name in shapes],
         [value("dx")],
     )
     session = make_session(proto.SerializeToString())
-    feeds = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    feeds = {
+        name: np.ones(shape, helper.tensor_dtype_to_np_dtype(_kind(name)))
+        for name, shape in shapes.items()
+    }
     with pytest.raises(ModelError, match=rf"make_dx.*{message}"):
         run(session, feeds)
 
@@ -144,3 +182,36 @@ def test_indices_and_rows_that_do_not_fit_are_refused(index: int, rows: int, mes
     }
     with pytest.raises(ModelError, match=rf"make_dx.*{message}"):
         run(make_session(proto.SerializeToString()), feeds)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_that_are_no_class_are_refused(label: int) -> None:
+    feeds = {"logits": np.ones((2, 3), np.float32), "labels": np.array([0, label])}
+    case = Case("", "SoftmaxCrossEntropyLoss", feeds, ("loss", "p"), dict)
+    with pytest.raises(ModelError, match=f"label {label} is none of the 3 classes"):
+        run(make_session(single(case).SerializeToString()), feeds)
+
+
+@pytest.mark.parametrize("place", [-1, 4])
+def test_places_beyond_an_image_are_refused(place: int) -> None:
+    feeds = {"dy": np.ones((1, 1, 1, 1), np.float32), "indices": np.full((1, 1, 1, 1), place)}
+    case = Case("", "MaxPoolGrad", feeds, ("dx",), dict, {"spatial": [2, 2]})
+    with pytest.raises(ModelError, match="not of the same image"):
+        run(make_session(single(case).SerializeToString()), feeds)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"kernel_shape": [2]}, "of two dimensions"),
+        ({"kernel_shape": [2, 2], "pads": [0, 2, 0, 0]}, "pads smaller"),
+        ({"kernel_shape": [2, 2], "ceil_mode": 1}, "must be left out"),
+        ({"kernel_shape": [2, 2], "dilations": [1, 2]}, "must be left out"),
+        ({"kernel_shape": [2, 9]}, "larger than"),
+    ],
+)
+def test_pooling_that_is_not_offered_is_refused(attributes: dict[str, Any], message: str) -> None:
+    feeds = {"x": np.ones((1, 1, 4, 4), np.float32)}
+    case = Case("", "MaxPool", feeds, ("y", "indices"), dict, attributes)
+    with pytest.raises(ModelError, match=message):
+        run(make_session(single(case).SerializeToString()), feeds)

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnxbf.custom_ops.registry import GRADIENTS
+from onnxbf.custom_ops.registry import TRAINING_OPS
 from onnxbf.files import load_model
 from onnxbf.graph import phase_of
 from onnxbf.passes.pipeline import convert
@@ -19,7 +19,7 @@ from onnxbf.report import Report
 from onnxbf.training.graphs import build_graphs
 
 MODELS = Path(__file__).parents[2] / "models"
-NAMES = {op.name for op in GRADIENTS}
+NAMES = {op.name for op in TRAINING_OPS}
 
 
 def replaced(model: ir.Model) -> ir.Model:
@@ -50,7 +50,7 @@ def gradient(request: pytest.FixtureRequest) -> ir.Model:
 def test_only_domains_change(gradient: ir.Model) -> None:
     def rest(model: ir.Model) -> list[tuple[object, ...]]:
         return [
-            (n.name, n.op_type, phase_of(n), [v and v.name for v in n.inputs], dict(n.attributes))
+            (n.name, n.op_type, phase_of(n), [v and v.name for v in n.inputs], {*n.attributes})
             for n in model.graph
         ]
 
@@ -61,6 +61,7 @@ def test_only_domains_change(gradient: ir.Model) -> None:
     before = domains(gradient)
     restore_gradients(found)
     assert domains(found) == before
+    assert rest(found) == rest(gradient)
 
 
 @pytest.mark.parametrize("recipe", ["bf16", "fp8"])
@@ -95,6 +96,28 @@ def test_other_operators_of_ours_are_one() -> None:
         [product] y = ai.onnxbf.MatMul <arithmetic = "exact"> (x, x)
     }""")
     assert convert(model, "bf16")[1].already_converted
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "y = MaxPool <kernel_shape = [2, 2]> (x)",
+        "y, at = MaxPool <kernel_shape = [2, 2], ceil_mode = 1> (x)",
+        'y, at = MaxPool <kernel_shape = [2, 2], auto_pad = "VALID"> (x)',
+        "y, at = MaxPool <kernel_shape = [2, 2], dilations = [1, 2]> (x)",
+        "y = SoftmaxCrossEntropyLoss (x, labels)",
+        "y, p = SoftmaxCrossEntropyLoss (x, labels)",
+        "y, p = SoftmaxCrossEntropyLoss (rows, label, weights)",
+        "y = com.microsoft.SoftmaxCrossEntropyLossGrad (dy, rows, label, weights)",
+        "y = MaxPoolGrad <kernel_shape = [2, 2]> (x, places)",
+    ],
+)
+def test_what_our_kernels_do_not_offer_is_left_alone(node: str) -> None:
+    model = parsed(f"""float[1, 4, 6, 6] x, int64[1, 6, 6] labels, int64[1, 4, 6, 6] places,
+        float[2, 3] rows, int64[2] label, float[3] weights, float dy) => (float[n] y) {{
+        [node] {node}
+    }}""")
+    assert domains(replaced(model)) == domains(model)
 
 
 def test_other_types_are_left_alone() -> None:
