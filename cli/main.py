@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {  # name -> what `onnxbf --help` says, without loadi
     "artifacts": "Write what ONNX Runtime's own training API takes.",
     "inspect": "Show a model's operators, and what a recipe would round.",
     "train": "Train under a recipe, and beside it under its baseline.",
+    "compose": "Put two models into one, so that one loss trains both.",
     "study": "Reproduce the claims of papers, with a verdict on each.",
     "compare": "Measure how far apart two models compute.",
     "formats": "Show number formats, their limits and the roundings.",

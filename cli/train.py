@@ -54,7 +54,7 @@ _OPTIONS = (
         "--metric",
         "metrics",
         "Measured on the validation data: accuracy, top-k, auc, perplexity, confidence, "
-        "confidence-deviation, class-confidence-deviation, psnr, mse, mae.",
+        "confidence-deviation, class-confidence-deviation, retrieval, psnr, mse, mae.",
         multiple=True,
         metavar="METRIC",
     ),

@@ -58,6 +58,12 @@ class Network:
         self.last = self._build.Gemm(self.last, *weights, transB=1)
         return self
 
+    def product(self, size_in: int, size: int, deviation: float) -> Network:
+        """A dense layer without bias, its weights drawn from a normal distribution."""
+        weight = self._parameter(self._rng.normal(0, deviation, (size_in, size)))
+        self.last = self._build.MatMul(self.last, weight)
+        return self
+
     def then(self, op_type: str, **attributes: Any) -> Network:
         """A node without weights."""
         self.last = self._build.node(op_type, [self.last], **attributes)

@@ -14,6 +14,7 @@ ALL = "all"
 STUDIES: Mapping[str, str] = {  # name -> module:class
     "lrbench": "onnxbf.studies.lrbench:LrBench",
     "rich": "onnxbf.studies.rich_regime:RichRegime",
+    "contrastive": "onnxbf.studies.contrastive:Contrastive",
     "range": "onnxbf.studies.narrow_range:Range",
 }
 

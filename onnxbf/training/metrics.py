@@ -17,6 +17,7 @@ from onnxbf.training.loss_functions import CrossEntropy, Loss
 from onnxbf.training.losses import Output
 from onnxbf.training.metric import Metric
 from onnxbf.training.options import build
+from onnxbf.training.retrieval_metric import Retrieval
 from onnxbf.training.value_metrics import Mae, Mse, Psnr
 
 __all__ = ["METRICS", "Metric", "parse_metric"]
@@ -31,6 +32,7 @@ METRICS: Mapping[str, Callable[..., Metric]] = {
     "mse": Mse,
     "perplexity": Perplexity,
     "psnr": Psnr,
+    "retrieval": Retrieval,
     "top-k": TopK,
 }
 

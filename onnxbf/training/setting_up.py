@@ -15,7 +15,7 @@ from onnxbf.training.data import check_labels, match_inputs, open_data
 from onnxbf.training.examples import Arrays
 from onnxbf.training.graphs import build_graphs
 from onnxbf.training.lane import LOSS, VALIDATION_LOSS, Array, Batch, Lane
-from onnxbf.training.loss_functions import BceWithLogits, CrossEntropy
+from onnxbf.training.loss_functions import BceWithLogits, CrossEntropy, InfoNce
 from onnxbf.training.loss_scale import parse_loss_scale
 from onnxbf.training.losses import LOSSES
 from onnxbf.training.metrics import Metric, parse_metric
@@ -26,7 +26,11 @@ from onnxbf.training.trained_model import TrainedModel
 from onnxbf.training.trainer import Trainer
 
 # What is measured where no metric is named, by the loss.
-_USUAL_METRIC: Mapping[type[Any], str] = {CrossEntropy: "accuracy", BceWithLogits: "auc"}
+_USUAL_METRIC: Mapping[type[Any], str] = {
+    CrossEntropy: "accuracy",
+    BceWithLogits: "auc",
+    InfoNce: "retrieval",
+}
 
 
 class SetUp:

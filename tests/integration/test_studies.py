@@ -13,12 +13,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
-from onnxbf.studies import lrbench, narrow_range, rich_regime  # noqa: E402
+from onnxbf.studies import contrastive, lrbench, narrow_range, rich_regime  # noqa: E402
 from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
 from onnxbf.studies.study import Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
-LONG = {"rich"}  # those of more than a few seconds: `make studies` runs them
+LONG = {"rich", "contrastive"}  # those of more than a few seconds: `make studies` runs them
 
 
 def _outcome(study: Study, seeds: int | None = None) -> Outcome:
@@ -40,6 +40,28 @@ def test_a_format_that_is_too_coarse_fails_the_policies(monkeypatch: pytest.Monk
     monkeypatch.setattr(lrbench, "POLICIES", (*lrbench.POLICIES[:2], "SIN{k0=0.001,k1=0.1,l=78}"))
     coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
     assert "D3 rounded" in _failed(lrbench.LrBench(recipe=coarse))
+
+
+def test_an_encoder_that_moves_as_far_when_it_is_wider_fails() -> None:
+    study = contrastive.Contrastive()
+    rows = [
+        {
+            "width": width,
+            "recipe": recipe,
+            "trained": trained,
+            **dict.fromkeys(("first_loss", "gradient"), 0.1),
+            "loss": contrastive.BOUND * (1 if trained == "both" else 2),
+            "movement": 1.0,
+            "retrieval": 1.0,
+        }
+        for width in contrastive.WIDTHS
+        for recipe in ("none", "bf16")
+        for trained in ("both", "one")
+    ]
+    measured = study.judge(rows)
+    findings = [Finding(claim, measured[claim.name]) for claim in study.claims]
+    assert [each.claim.name for each in findings if not each.passed] == ["movement"]
+    assert pytest.approx(1.596, abs=5e-4) == contrastive.BOUND
 
 
 def test_a_network_that_learns_the_same_by_its_top_layer_fails_the_rich_regime() -> None:
