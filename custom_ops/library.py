@@ -15,7 +15,7 @@ from typing import Any
 from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
-_INTERFACE = 8  # kInterface in csrc/c_api.h
+_INTERFACE = 9  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 

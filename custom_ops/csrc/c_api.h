@@ -7,8 +7,9 @@
 
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
-// Grows by one whenever a declaration below changes: tells an old library from a new one.
-constexpr int32_t kInterface = 8;
+// Grows by one whenever a declaration below or the random words change: tells an old library from a
+// new one.
+constexpr int32_t kInterface = 9;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr

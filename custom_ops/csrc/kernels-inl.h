@@ -27,25 +27,32 @@ struct PastCache {
   static void put(float* to, Word lanes) { store_past_cache(to, lanes); }
 };
 
-// Rounds `count` elements. `random`: a word for each, read in stochastic modes alone.
-template <class Stores, class Rounder>
-inline void round_lanes(const Rounder& rounder, const float* in, float* out, int64_t count,
-                        const uint32_t* random) {
-  const auto words = [&](int64_t i) {
-    if constexpr (Rounder::kRandom) return load<Word>(random + i);
-    return Word{};
+// In the place of random words, for modes that draw none.
+struct NoWords {
+  Word upper(int64_t) const { return Word{}; }
+};
+
+// Rounds `count` elements. `words`: of them, from a batch of random words, or NoWords.
+template <class Stores, class Rounder, class Words>
+inline void round_lanes(const Rounder& shared, const float* in, float* out, int64_t count,
+                        const Words& words) {
+  const Rounder rounder = shared;  // of our own: no store changes it, so it stays in registers
+  const auto rounded = [&](int64_t i, Word bits) {
+    const Word random = words.upper(i);
+    if constexpr (Rounder::kRandom) {
+      if (__builtin_expect(rounder.in_doubt(bits, random), 0)) return rounder(bits, words.whole(i));
+    }
+    return rounder(bits, random);
   };
   const auto body = [&](int64_t i) {
     prefetch(in + i);
-    Stores::put(out + i, rounder(load<Word>(in + i), words(i)));
+    Stores::put(out + i, rounded(i, load<Word>(in + i)));
   };
   const auto tail = [&](int64_t i, int64_t rest) {
     const size_t bytes = static_cast<size_t>(rest) * sizeof(float);
     float padded[kLanes] = {};
-    uint32_t padded_random[kLanes] = {};
     __builtin_memcpy(padded, in + i, bytes);
-    if constexpr (Rounder::kRandom) __builtin_memcpy(padded_random, random + i, bytes);
-    store(padded, rounder(load<Word>(padded), load<Word>(padded_random)));
+    store(padded, rounded(i, load<Word>(padded)));
     __builtin_memcpy(out + i, padded, bytes);
   };
   for_lanes(count, body, tail);
@@ -54,13 +61,13 @@ inline void round_lanes(const Rounder& rounder, const float* in, float* out, int
 template <class Stores, class Rounder>
 inline void round_range(const Rounder& rounder, const RandomKey& key, const float* in, float* out,
                         int64_t begin, int64_t end) {
-  if constexpr (!Rounder::kRandom) {
-    round_lanes<Stores>(rounder, in, out, end - begin, nullptr);
-    return;
+  if constexpr (Rounder::kRandom) {
+    for_random(key, begin, end, [&](int64_t i, int64_t count, const RandomWords& words) {
+      round_lanes<Stores>(rounder, in + (i - begin), out + (i - begin), count, words);
+    });
+  } else {
+    round_lanes<Stores>(rounder, in, out, end - begin, NoWords{});
   }
-  for_random(key, begin, end, [&](int64_t i, int64_t count, const uint32_t* random) {
-    round_lanes<Stores>(rounder, in + (i - begin), out + (i - begin), count, random);
-  });
 }
 
 template <class Rounder>

@@ -31,6 +31,45 @@ inline Word increment(Word sign, Word odd, Word mask, Word random) {
   return Word{};
 }
 
+// As many random bits as a normal number loses.
+struct RandomUnits {
+  explicit RandomUnits(const Plan& plan)
+      : kept(all(plan.random_kept >> 1 >> (31 - plan.dropped))), shift((32 - plan.dropped) & 31) {}
+
+  Word operator()(Word random) const { return (random >> shift) & kept; }
+
+  Word kept;
+  uint32_t shift;
+};
+
+// Whether some magnitude lies below this one, zero apart.
+inline bool any_below(uint32_t limit, Word magnitudes) {
+  const Word one_less = (magnitudes - 1) & ~kSign;  // zero comes out as the largest
+  return any_differs(larger_of(one_less, all(limit - 1)), one_less);
+}
+
+// Whether the lower half of a random word may change a result. A number is moved away from zero where
+// what it loses, in units of 2^-32 of the last place, and the word sum to 2^32 or more. A carry from
+// their lower halves matters only where the upper ones sum to all ones, once in 65536.
+struct Doubt {
+  explicit Doubt(const Plan& plan)
+      : limit(all(kSign + ((plan.random_kept & 0xFFFF) != 0 ? 0x10000 : 0))),
+        units(31 - plan.dropped),
+        normal(plan.dropped > 16 && (plan.random_kept & 0xFFFF) != 0) {}
+
+  // Numbers that lose as many bits as normal ones do: all in the upper half, if they are few.
+  bool of_normal(Word bits, Word upper) const { return normal && of_lost(bits << units << 1, upper); }
+
+  bool of_lost(Word lost, Word upper) const {
+    const Word beyond = lost + upper + (kSign + 0x10000);  // all ones come out as the smallest
+    return any_differs(larger_of(beyond, limit), beyond);
+  }
+
+  Word limit;
+  uint32_t units;
+  bool normal;
+};
+
 // bf16:rne, of which everything is known beforehand.
 struct BFloat16 {
   static constexpr bool kRandom = false;
@@ -57,23 +96,26 @@ struct WideExponent {
       : mask(all(plan.dropped_mask)),
         flush_below(all(plan.flush_below)),
         max(all(plan.beyond)),
-        random_kept(all(plan.random_kept >> 1 >> (31 - plan.dropped))),
-        random_shift((32 - plan.dropped) & 31),
+        units_of(plan),
+        doubt(plan),
         dropped(plan.dropped) {}
 
   Word operator()(Word bits, Word random) const {
     const Word sign = bits & kSign;
     const Word magnitude = bits ^ sign;
-    const Word units = (random >> random_shift) & random_kept;
-    const Word step = increment<kRounding>(sign, magnitude >> dropped, mask, units);
+    const Word step = increment<kRounding>(sign, magnitude >> dropped, mask, units_of(random));
     Word result = smaller_of(magnitude + step, max);
     result = greater(flush_below, magnitude) ? Word{} : result;
     result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
     return (result & ~mask) | sign;
   }
 
-  Word mask, flush_below, max, random_kept;
-  uint32_t random_shift, dropped;
+  bool in_doubt(Word bits, Word upper) const { return doubt.of_normal(bits, upper); }
+
+  Word mask, flush_below, max;
+  RandomUnits units_of;
+  Doubt doubt;
+  uint32_t dropped;
 };
 
 template <Rounding kRounding>
@@ -83,11 +125,14 @@ struct NarrowExponent {
   static constexpr bool kDirected = kRounding == kTowardZero || kRounding == kUp ||
                                     kRounding == kDown || kRounding == kToOdd;
 
-  explicit NarrowExponent(const Plan& plan) : plan(plan) {}
+  explicit NarrowExponent(const Plan& plan) : plan(plan), units_of(plan), doubt(plan) {}
 
   Word operator()(Word bits, Word random) const {
     const Word sign = bits & kSign;
     const Word magnitude = bits ^ sign;
+    if constexpr (kRandom) {
+      if (!any_below(plan.smallest_normal, magnitude)) return normal(bits, random);
+    }
     const Word significand = magnitude | kImplicitBit;
     random &= all(plan.random_kept);
 
@@ -103,12 +148,31 @@ struct NarrowExponent {
     if constexpr (kDirected) {
       result = greater(magnitude, all(kInfinity - 1)) ? all(plan.beyond) : result;
     }
-    const Word nan = (bits & all(plan.nan_kept)) | kQuietNan;
-    result = greater(magnitude, all(kInfinity)) ? nan : result;
-    return result | sign;
+    return with_nan(bits, result) | sign;
+  }
+
+  bool in_doubt(Word bits, Word upper) const {
+    const Word magnitude = bits & ~kSign;
+    if (!any_below(plan.smallest_normal, magnitude)) return doubt.of_normal(bits, upper);
+    const Word shift = smaller_of(dropped(magnitude), all(kMantissaBits));
+    const Word lost = (magnitude | kImplicitBit) << (31 - shift) << 1;
+    const Word of_tiny = fraction(magnitude);
+    return doubt.of_lost(greater(all(plan.smallest), magnitude) ? of_tiny : lost, upper);
   }
 
  private:
+  // Stochastic rounding where no number is subnormal, so that all lose as many bits: half the work.
+  Word normal(Word bits, Word random) const {
+    const Word sign = bits & kSign;
+    const Word result = ((bits ^ sign) + units_of(random)) & ~all(plan.dropped_mask);
+    return with_nan(bits, greater(result, all(plan.max)) ? over(sign) : result) | sign;
+  }
+
+  Word with_nan(Word bits, Word result) const {
+    const Word nan = (bits & all(plan.nan_kept)) | kQuietNan;
+    return greater(bits & ~kSign, all(kInfinity)) ? nan : result;
+  }
+
   // How many bits of the significand stand below the last place of the format: for numbers far
   // below the smallest one, many more than it has.
   Word dropped(Word magnitude) const {
@@ -149,7 +213,9 @@ struct NarrowExponent {
     return all(plan.over_positive);
   }
 
-  const Plan& plan;
+  Plan plan;
+  RandomUnits units_of;
+  Doubt doubt;
 };
 
 }  // namespace

@@ -122,7 +122,7 @@ class Context {
 
 template <class Body>
 void Context::parallel(int64_t count, const Body& body) const {
-  // Elements worth handing to another thread; a multiple of kTile, and of the 128 that random
+  // Elements worth handing to another thread; a multiple of kTile, and of the 256 that random
   // words come in.
   constexpr int64_t kSlice = int64_t{1} << 15;
   if (count <= kSlice) {

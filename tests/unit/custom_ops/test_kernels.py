@@ -115,6 +115,46 @@ def test_slices_of_any_length_and_place(used: Kernels, cast: str) -> None:
 
 
 @each_set
+@pytest.mark.parametrize(
+    "cast", ["fp16:sr", "fp16:sr{bits=16}", "fp16:sr{bits=17}", "e4m10:sr", "e5m7:sr", "e7m9:sr"]
+)
+@pytest.mark.parametrize("place", [0, 100, 255, 256, 599])
+def test_one_small_number_among_large_ones(used: Kernels, cast: str, place: int) -> None:
+    """Kernels look for subnormal numbers, and for those that need all of their random words."""
+    fmt = parse_cast(cast).format
+    values = np.random.default_rng(3).uniform(1, 2, 600).astype(np.float32)
+    values[::7] = 0
+    small = float(np.float32(fmt.smallest_normal))
+    drawn = np.random.default_rng(4).uniform(0.5, 1, 8)
+    words = random_words(values.size, seed=11, node=22, step=33)
+    for exponent in range(-fmt.mantissa_bits - 18, 2):
+        for fraction in drawn:
+            values[place] = -small * fraction * 2.0**exponent
+            rounded = np.empty_like(values)
+            used.quantize_dequantize(values, rounded, parse_cast(cast), KEY)
+            assert same_bits(rounded, round_array(values, parse_cast(cast), words))
+
+
+@each_set
+@pytest.mark.parametrize("cast", ["e4m3:sr", "e4m3:sr{bits=20}", "e5m2:sr", "e3m4:sr", "e8m3:sr"])
+def test_the_lower_halves_of_random_words_count(used: Kernels, cast: str) -> None:
+    """What a number loses and its random word's upper half sum to all ones: the rest decides."""
+    fmt, count, rng = parse_cast(cast).format, 3000, np.random.default_rng(5)
+    words = random_words(count, seed=11, node=22, step=33)
+    lost = (~words & np.uint32(0xFFFF0000)) + rng.integers(8, size=count) * 2**13
+    last_place = 1.0 if fmt.exponent_bits == 8 else fmt.smallest_normal / 2**fmt.mantissa_bits
+    places = rng.integers(0, 2 ** (fmt.mantissa_bits + 1), count)  # of subnormal numbers, too
+    exact = (places + lost / 2.0**32) * float(last_place) * rng.choice([-1, 1], count)
+    values = exact.astype(np.float32)
+    assert (values == exact).all()
+    rounded = np.empty_like(values)
+    used.quantize_dequantize(values, rounded, parse_cast(cast), KEY)
+    assert same_bits(rounded, round_array(values, parse_cast(cast), words))
+    upper = words & np.uint32(0xFFFF0000)
+    assert not same_bits(rounded, round_array(values, parse_cast(cast), upper))
+
+
+@each_set
 def test_large_tensors_take_the_path_past_the_cache(used: Kernels) -> None:
     """From 4 million elements on; slices are aligned for it, for whole vectors, or not at all."""
     values = np.random.default_rng(2).standard_normal((4 << 20) + 99).astype(np.float32)
