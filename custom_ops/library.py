@@ -15,6 +15,7 @@ from typing import Any
 from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
+_FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
 _INTERFACE = 9  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
@@ -105,7 +106,7 @@ def load() -> ctypes.CDLL:
 
 def _expected_path() -> Path:
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
-    return Path(__file__).resolve().parent / f"libonnxbf{suffix}"
+    return _FOLDER / f"libonnxbf{suffix}"
 
 
 @functools.cache
