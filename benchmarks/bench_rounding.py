@@ -36,7 +36,16 @@ from onnxbf.formats import Cast, parse_cast
 from onnxbf.session import make_session
 
 THREADS = (1, 2)
-CASTS = ("bf16:rne", "bf16:sr", "e4m3fn:rne{overflow=saturate}", "fp16:rne", "e5m7:rup", "fp16:sr")
+CASTS = (
+    "bf16:rne",
+    "e4m3fn:rne{overflow=saturate}",
+    "fp16:rne",
+    "e5m7:rup",
+    "bf16:sr",
+    "fp16:sr",
+    "e4m3fn:sr",
+    "e4m3fn:sr{bits=16}",
+)
 RUNTIME_CASTS = ("bf16:rne", "bf16:sr", "e4m3fn:rne{overflow=saturate}")
 NODES = 8  # of a graph, over which its time is divided
 SETTLE = 0.05  # seconds for which threads of ONNX Runtime and torch still spin after work
