@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from onnxbf.graph import (
     subgraphs_of,
     top_graphs,
 )
-from onnxbf.operators import Operator, Role
+from onnxbf.operators import OPERATORS, Operator, Role
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import (
     EVERYTHING,
@@ -31,6 +32,7 @@ from onnxbf.passes.choose import (
     role_of,
     shape_values,
 )
+from onnxbf.passes.linear_bias import biased_products
 from onnxbf.passes.quantizer import Quantizer, producer_of
 from onnxbf.passes.written_norms import is_part, norm_nodes
 from onnxbf.recipe import Recipe, Rule
@@ -43,7 +45,8 @@ class InsertQuantize(GraphPass):
 
     The rounded inputs of a node are shared with every later reader of the same tensor, or of a
     rearrangement of it, under the same cast. A rounded output takes the place of the output for
-    all its readers, graph outputs included, which keep their names. What a gradient reads of the
+    all its readers, graph outputs included, which keep their names. A matrix product and the bias
+    that is added to it are one operation: its result is rounded. What a gradient reads of the
     forward pass is what the forward node read. Outputs of the weight gradient phase are left to
     RoundWeightGradients.
 
@@ -57,8 +60,15 @@ class InsertQuantize(GraphPass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         quantizer = Quantizer(model, Names(model), self.report, self.seed)
+        biased = biased_products(model)
         insertion = _Insertion(
-            self, quantizer, shape_values(model), gradient_values(model), norm_nodes(model)
+            self,
+            quantizer,
+            shape_values(model),
+            gradient_values(model),
+            norm_nodes(model),
+            biased,
+            frozenset(biased.values()),
         )
         for graph in top_graphs(model):
             insertion.graph(graph, ())
@@ -90,6 +100,9 @@ class _Insertion:
     shapes: frozenset[ir.Value]
     gradients: Gradients
     norms: frozenset[str]
+    biased: Mapping[ir.Node, ir.Node]  # what adds a bias, and the product that it is added to
+    products: frozenset[ir.Node]
+    rules: dict[ir.Node | None, Rule] = field(default_factory=dict)  # of those products
     rounded: dict[tuple[ir.Value, Cast], ir.Value] = field(default_factory=dict)
     kept: dict[tuple[str, ir.Value], ir.Value] = field(default_factory=dict)
     rearranged: list[tuple[ir.Node, ir.Node]] = field(default_factory=list)  # and its copy
@@ -105,6 +118,10 @@ class _Insertion:
     def node(self, node: ir.Node, path: tuple[ir.Node, ...]) -> None:
         recipe, report = self.options.recipe, self.options.report
         report.nodes += 1
+        product = self.biased.get(node)
+        if product in self.rules:
+            self.bias(node, product, path)
+            return
         decision = decide(
             self.quantizer.model, node, recipe, self.options.selection, self.shapes, self.norms
         )
@@ -115,7 +132,21 @@ class _Insertion:
             Covered(node.name or "", node.op_type, recipe.rules.index(decision.rule))
         )
         self.inputs(node, decision.operator, decision.rule, path)
+        if node in self.products:
+            self.rules[node] = decision.rule
+            return
         self.outputs(node, decision.operator, decision.rule)
+
+    def bias(self, node: ir.Node, product: ir.Node | None, path: tuple[ir.Node, ...]) -> None:
+        """Round for a node that adds the bias of a matrix product, as the product's rule says."""
+        rule, report = self.rules[product], self.options.report
+        position = self.options.recipe.rules.index(rule)
+        report.covered.append(Covered(node.name or "", node.op_type, position))
+        for index, value in enumerate(node.inputs):
+            if value is None or value.producer() is product or rule.bias is None:
+                continue
+            node.replace_input_with(index, self.copy(value, rule.bias, Role.BIAS, path))
+        self.outputs(node, OPERATORS[node.op_type], rule)
 
     def inputs(
         self, node: ir.Node, operator: Operator, rule: Rule, path: tuple[ir.Node, ...]
