@@ -58,6 +58,12 @@ def settled(make: type[nn.Module]) -> Callable[[], nn.Module]:
     return network
 
 
+def lstm_after_its_sample() -> nn.Module:
+    """As its export script made it: the sample was drawn before the weights."""
+    torch.randint(0, VOCABULARY, (3, 9))
+    return LstmClassifier()
+
+
 def images(size: int) -> Inputs:
     return {"images": torch.randn(size, 3, 16, 16)}
 
@@ -91,6 +97,7 @@ CASES = {
     "torch_unet": Case(UNet, grey_images, 0, 2),
     "torch_vit": Case(vision_transformer, images, 5, 8, lost=r"(projection|classifier)\.bias"),
     "torchscript_gru": Case(GruRegressor, series, 0, 2),
+    "torchscript_lstm": Case(lstm_after_its_sample, tokens, 4, 3),
 }
 
 
