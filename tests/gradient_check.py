@@ -51,12 +51,17 @@ def gradients(model: onnx.ModelProto, parameters: Sequence[str]) -> dict[str, ND
 
 
 def check(
-    model: onnx.ModelProto, parameters: Sequence[str], *, tolerance: float = 1e-5
+    model: onnx.ModelProto,
+    parameters: Sequence[str],
+    *,
+    tolerance: float = 1e-5,
+    reference: onnx.ModelProto | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Hold outputs and gradients against the model as it was, in float64."""
+    """Hold outputs and gradients against ``reference``, by default the model, in float64."""
     found = gradients(model, parameters)
+    copied = reference or model
     reference = onnx.ModelProto()
-    reference.CopyFrom(model)
+    reference.CopyFrom(copied)
     for name in parameters:
         info = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         reference.graph.input.append(info)

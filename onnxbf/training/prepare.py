@@ -21,11 +21,13 @@ from onnxbf.passes.find_folded import FindFolded
 from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.inline_functions import InlineFunctions
+from onnxbf.passes.lift_initializers import LiftInitializers
 from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import Tie, TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
 from onnxbf.passes.train_recurrent import TrainRecurrent
 from onnxbf.passes.unmap_outputs import UnmapOutputs
+from onnxbf.passes.unroll_loops import UnrollLoops
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
 from onnxbf.passes.untie_constants import Copy, UntieConstants
 from onnxbf.passes.use_running_statistics import UseRunningStatistics
@@ -94,24 +96,19 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     )
     model = with_opset(model, max(model.opset_imports.get("", 1), OLDEST_OPSET))
     model = inline_operators(model)
-    ShapeInferencePass()(model)
-    _run(
-        model,
-        Canonicalize(report),
-        InferTypes(report),
-        untie,
-        *([UnrollRecurrent(report)] if unroll else []),
-        ExpandUngraded(report),
-    )
+    _infer(model)
+    _run(model, LiftInitializers(report), untie)
+    for writing_out in (UnrollLoops(report), *([UnrollRecurrent(report)] if unroll else [])):
+        if writing_out(model).modified:
+            _infer(model)
+    _run(model, ExpandUngraded(report))
     model = with_opset(model, min(model.opset_imports.get("", 1), NEWEST_OPSET))
     model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
     adopt_domains(model)
     batch_norm = TrainBatchNorm(report)
-    ShapeInferencePass()(model)
+    _infer(model)
     _run(
         model,
-        Canonicalize(report),
-        InferTypes(report),
         tie,
         ExplicitPadding(report),
         RemoveDropout(report, idle=training),
@@ -120,6 +117,12 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     notes: Sequence[str] = [*report.notes, *report.warnings]
     origins = Origins(inline.lifted, untie.copies, tie.ties)
     return Prepared(model, tuple(batch_norm.buffers), tuple(notes), origins)
+
+
+def _infer(model: ir.Model) -> None:
+    """Name all nodes, and work out shapes and types."""
+    ShapeInferencePass()(model)
+    _run(model, Canonicalize(Report("none")), InferTypes(Report("none")))
 
 
 def _run(model: ir.Model, *passes: GraphPass) -> None:

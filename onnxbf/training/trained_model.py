@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ class _Own:
         self.model, self._origins = model.clone(), origins
         Canonicalize(Report("none"))(self.model)  # as it was when copies were named
         graphs = [*all_graphs(self.model)]
-        self._initializers = {k: v for graph in graphs for k, v in graph.initializers.items()}
+        named = [(name, v) for graph in graphs for name, v in graph.initializers.items()]
+        count = Counter(name for name, _ in named)  # two bodies may have one of the same name each
+        self._initializers = {name: v for name, v in named if count[name] == 1}
         self._nodes = {node.name or "": node for graph in graphs for node in graph}
         self._constants = function_constants(self.model)
         self._copies = {copy.name: copy for copy in origins.copies}

@@ -39,6 +39,7 @@ DIFFERENTIABLE = [
     "jax_mlp",
     "jax_transformer_functions",
     "keras_cnn",
+    "keras_gru",
     "keras_lstm",
     "keras_mlp",
     "keras_transformer",
