@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.arithmetic import PROFILES, Arithmetic
+from onnxbf.arithmetic import PROFILES, Arithmetic, Step
 from onnxbf.custom_ops import library
 from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
 from onnxbf.custom_ops.library import RandomKey
@@ -33,6 +33,7 @@ EMPTY = ((2, 0, 3), (0, 4, 3), (3, 4, 0), (0, 0, 0))
 WHOLE = ((130, 65, 70), (13, 1100, 33), (1, 40, 100), (100, 40, 1))
 _KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
 ON_CPU = "avx512_bf16"  # the profile that is an instruction
+BY_INSTRUCTION, EMULATED = "avx512_bf16", "avx512"  # kernels that use it, and those that do not
 CPU_ROWS, CPU_PRODUCTS = 1024, 8  # of a round; it compares CPU_ROWS**2 sums
 CPU_ROUNDS = 96  # 1e8 sums
 
@@ -119,6 +120,11 @@ def run_profile_checks(
         detail = where if present else "this CPU has no VDPBF16PS"
         judge = partial(_against_cpu, profile, sets, 2 if quick else CPU_ROUNDS)
         plans.append(("against VDPBF16PS", judge if present else Tally, detail))
+    if profile.step is Step.ODD_FIRST:
+        present = BY_INSTRUCTION in library.instruction_sets()
+        detail = f"{BY_INSTRUCTION}, {EMULATED}" if present else "this CPU has no AVX512_BF16"
+        both = partial(_both_ways, profile, 7 if quick else 70)
+        plans.append(("the instruction and its emulation", both if present else Tally, detail))
     for name, check, detail in plans:
         start = time.perf_counter()
         tally = check()
@@ -207,4 +213,16 @@ def _against_cpu(profile: Arithmetic, sets: Sequence[Kernels], rounds: int) -> T
         for used in sets[1:] or sets:  # the scalar kernels are slow, and judged above
             got = used.matmul(a, np.ascontiguousarray(b.T), profile, threads=all_threads())
             _compare(tally, f"element on {used.name}", got, wanted.reshape(CPU_ROWS, CPU_ROWS))
+    return tally
+
+
+def _both_ways(profile: Arithmetic, rounds: int) -> Tally:
+    """The kernels that use VDPBF16PS and those that emulate it, on matrices of all kinds."""
+    tally, rng, makes = Tally(), np.random.default_rng(4), list(NUMBERS.values())
+    for round_ in range(rounds):
+        make, inner = makes[round_ % len(makes)], int(rng.integers(1, 2100))
+        a, b = make(rng, (130, inner)), make(rng, (inner, 170))
+        emulated = kernels(EMULATED).matmul(a, b, profile)
+        got = kernels(BY_INSTRUCTION).matmul(a, b, profile, threads=2)
+        _compare(tally, f"element of 130x{inner}x170", got, emulated)
     return tally

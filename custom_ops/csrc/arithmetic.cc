@@ -243,8 +243,9 @@ bool Arithmetic::stochastic() const {
   return accumulator.rounding == kStochastic || outer.rounding == kStochastic;
 }
 
-bool Arithmetic::by_twos() const {
-  return step == kOddFirst || step == kEvenOdd || step == kPair || step == kFusedPair;
+int64_t Arithmetic::depth_of(int64_t count) const {
+  const bool by_twos = step == kOddFirst || step == kEvenOdd || step == kPair || step == kFusedPair;
+  return by_twos ? count + count % 2 : count;
 }
 
 bool is_float32(const CastSpec& cast) {

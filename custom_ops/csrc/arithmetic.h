@@ -40,8 +40,8 @@ struct Arithmetic {
   int64_t chunk_of(int64_t count) const;
   // Whether some sum is rounded stochastically.
   bool stochastic() const;
-  // Whether products come by twos, and an odd one out has a pair of zeros beside it.
-  bool by_twos() const;
+  // Products of a sum of `count`, with the zeros beside an odd one out where they come by twos.
+  int64_t depth_of(int64_t count) const;
 };
 
 // Reads the text of a profile, or of a cast. Throw std::invalid_argument with one sentence.

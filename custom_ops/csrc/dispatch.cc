@@ -15,11 +15,31 @@ extern const Kernels kernels;
 namespace avx512 {
 extern const Kernels kernels;
 }
+namespace avx512_bf16 {
+extern const PairsFunction pairs;
+}
 namespace neon {
 extern const Kernels kernels;
 }
 
 namespace {
+
+#if defined(ONNXBF_AVX512_BF16_KERNELS)
+Kernels with_bfloat16_pairs() {
+  Kernels made = avx512::kernels;
+  made.name = "avx512_bf16";
+  made.tiles.bfloat16_pairs = avx512_bf16::pairs;
+  return made;
+}
+const Kernels avx512_bf16_kernels = with_bfloat16_pairs();
+#endif
+
+#if defined(ONNXBF_X86_KERNELS)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+         __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+}
+#endif
 
 struct InstructionSet {
   const Kernels* kernels;
@@ -32,11 +52,11 @@ const InstructionSet kInstructionSets[] = {
 #if defined(ONNXBF_X86_KERNELS)
     {&avx2::kernels,
      [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
-    {&avx512::kernels,
-     [] {
-       return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-              __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
-     }},
+    {&avx512::kernels, has_avx512},
+#if defined(ONNXBF_AVX512_BF16_KERNELS)
+    {&avx512_bf16_kernels,
+     [] { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }},
+#endif
 #elif defined(ONNXBF_NEON_KERNELS)
     {&neon::kernels, [] { return true; }},
 #endif

@@ -39,6 +39,15 @@ template <bool kOverflows>
   });
 }
 
+// To odd: quickly, where the instruction set can.
+inline Float to_odd(Float a, Float b, Float c) {
+#if defined(ONNXBF_ROUNDS_TO_ODD)
+  return multiply_add_to_odd(a, b, c);
+#else
+  return exact_to_odd<false>(a, b, c);
+#endif
+}
+
 struct Float32 {
   explicit Float32(const Plan&) {}
   Float operator()(Float a, Float b, Float c, bool flush) const {
@@ -101,64 +110,122 @@ void tile_rounded(const Plan& plan, bool flush, int64_t count, const float* a, c
   tile_in_memory(Rounded<Rounder>(plan), flush, count, a, b, sums);
 }
 
-// The sums stay in registers.
-template <class Step>
-inline void tile_in_registers(const Step& step, int64_t count, const float* a, const float* b,
-                              float* sums) {
-  Float tile[kRows][kVectors];
-  ONNXBF_UNROLL
-  for (int64_t row = 0; row < kRows; ++row) {
+// Sums of kCount rows that stay in registers.
+template <int64_t kCount>
+struct Registers {
+  Float sums[kCount][kVectors];
+
+  template <class Body>
+  void each(float* tile, const Body& body) {
     ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) {
-      tile[row][v] = load<Float>(sums + row * kColumns + v * kLanes);
+    for (int64_t row = 0; row < kCount; ++row) {
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) body(sums[row][v], tile + row * kColumns + v * kLanes);
     }
   }
-  for (int64_t k = 0; k < count; ++k, a += kRows, b += kColumns) {
-    Float right[kVectors];
-    ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
-    ONNXBF_UNROLL
-    for (int64_t row = 0; row < kRows; ++row) step(spread(a[row]), right, tile[row]);
+
+  void load_from(float* tile) {
+    each(tile, [](Float& sum, float* at) { sum = load<Float>(at); });
   }
-  ONNXBF_UNROLL
-  for (int64_t row = 0; row < kRows; ++row) {
-    ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) {
-      store(sums + row * kColumns + v * kLanes, tile[row][v]);
+  void store_to(float* tile) {
+    each(tile, [](Float& sum, float* at) { store(at, sum); });
+  }
+
+  // step(a, right, sums) for each product.
+  template <class Step>
+  void add(const Step& step, int64_t count, const float* a, const float* b) {
+    for (int64_t k = 0; k < count; ++k, a += kRows, b += kColumns) {
+      Float right[kVectors];
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
+      step(a, right, sums);
     }
   }
-}
+};
+
+struct AddFloat32 {
+  bool flush;
+
+  template <int64_t kCount>
+  void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
+    ONNXBF_UNROLL
+    for (int64_t row = 0; row < kCount; ++row) {
+      const Float left = spread(a[row]);
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sums[row][v] = multiply_add(left, right[v], sums[row][v], flush);
+      }
+    }
+  }
+};
 
 void tile_float32(const Plan&, bool flush, int64_t count, const float* a, const float* b,
                   float* sums) {
-  const auto step = [flush](Float left, const Float* right, Float* row) {
-    ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) row[v] = multiply_add(left, right[v], row[v], flush);
-  };
-  tile_in_registers(step, count, a, b, sums);
+  Registers<kRows> tile;
+  tile.load_from(sums);
+  tile.add(AddFloat32{flush}, count, a, b);
+  tile.store_to(sums);
 }
 
 // bfloat16:rne, of which the sums that need a second look are known by their lower half. All others
 // round as if halves went up.
-void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
-  const auto step = [](Float left, const Float* right, Float* row) {
-    Word raised[kVectors];
+struct AddBfloat16 {
+  template <int64_t kCount>
+  void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
+    Word raised[kCount * kVectors];
     ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) {
-      raised[v] = bits_of(multiply_add(left, right[v], row[v], false)) + 0x8000;
-    }
-    if (__builtin_expect(some_lower_half_is_zero(raised), 0)) {
+    for (int64_t row = 0; row < kCount; ++row) {
+      const Float left = spread(a[row]);
       ONNXBF_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) {
-        const Word odd = bits_of(exact_to_odd<false>(left, right[v], row[v]));
-        const Word if_zero = (odd & 0x1FFFF) ^ 0x8000;  // halfway, and even below
-        raised[v] = odd + (greater(all(1), if_zero) ? all(0x7FFF) : all(0x8000));
+        const Float sum = multiply_add(left, right[v], sums[row][v], false);
+        raised[row * kVectors + v] = bits_of(sum) + 0x8000;
+      }
+    }
+    if (__builtin_expect(some_lower_half_is_zero(raised), 0)) {
+      for (int64_t row = 0; row < kCount; ++row) {
+        for (int64_t v = 0; v < kVectors; ++v) {
+          const Float left = spread(a[row]);
+          raised[row * kVectors + v] = look_again(left, right[v], sums[row][v]);
+        }
       }
     }
     ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) row[v] = float_of(raised[v] & 0xFFFF0000);
-  };
-  tile_in_registers(step, count, a, b, sums);
+    for (int64_t row = 0; row < kCount; ++row) {
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sums[row][v] = float_of(raised[row * kVectors + v] & 0xFFFF0000);
+      }
+    }
+  }
+
+  [[gnu::noinline]] static Word look_again(Float left, Float right, Float sum) {
+    const Word odd = bits_of(to_odd(left, right, sum));
+    const Word if_zero = (odd & 0x1FFFF) ^ 0x8000;  // halfway, and even below
+    return odd + (greater(all(1), if_zero) ? all(0x7FFF) : all(0x8000));
+  }
+};
+
+void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  constexpr int64_t kHalf = kRows / 2;  // what is raised needs registers, too
+  for (int64_t row = 0; row < kRows; row += kHalf) {
+    Registers<kHalf> tile;
+    tile.load_from(sums + row * kColumns);
+    tile.add(AddBfloat16{}, count, a + row, b);
+    tile.store_to(sums + row * kColumns);
+  }
+}
+
+// Adds the float32 sum of `count` products to each sum, which is in bfloat16:rne.
+void chunk_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  Registers<kRows> tile{};
+  tile.add(AddFloat32{false}, count, a, b);
+  tile.each(sums, [](Float& inner, float* at) {
+    const Float one = spread(1), sum = load<Float>(at);
+    Word raised[1] = {bits_of(multiply_add(one, inner, sum, false)) + 0x8000};
+    if (some_lower_half_is_zero(raised)) raised[0] = AddBfloat16::look_again(one, inner, sum);
+    store(at, raised[0] & 0xFFFF0000);
+  });
 }
 
 template <class Step>
@@ -179,6 +246,14 @@ inline void for_sums(float* sums, const Body& body) {
       store(sum, body(row, column, load<Float>(sum)));
     }
   }
+}
+
+bool has_nan(const float* sums) {
+  Word largest{};
+  for (int64_t i = 0; i < kRows * kColumns; i += kLanes) {
+    largest = larger_of(largest, load<Word>(sums + i) & ~kSign);
+  }
+  return any_differs(smaller_of(largest, all(kInfinity)), largest);
 }
 
 // a + b to odd, as onnxbf::add_to_odd.

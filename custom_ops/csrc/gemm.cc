@@ -3,38 +3,23 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 
 #include "exact.h"
 #include "float_environment.h"
+#include "pack.h"
 
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kRowBlock = 96;  // rows of a task: several tiles, that one panel of b serves
+constexpr int64_t kRowBlock = 96;     // rows of a task: several tiles, that one panel of b serves
+constexpr int64_t kDepthBlock = 192;  // products that they take in turn: what the nearest cache holds
+constexpr int64_t kLargestBlock = kRowBlock * 32;  // sums of a task
 
 float float_of(uint32_t bits) {
   float number;
   std::memcpy(&number, &bits, sizeof number);
   return number;
 }
-
-int64_t divide_up(int64_t number, int64_t by) { return (number + by - 1) / by; }
-
-// Memory for panels, aligned to whole vectors, without the cost of setting it.
-class Panels {
- public:
-  Panels(int64_t count, int64_t floats)
-      : stride_(divide_up(floats, 16) * 16),
-        memory_(new float[static_cast<size_t>(count * stride_ + 16)]),
-        first_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) / 4) {}
-  float* operator[](int64_t i) const { return first_ + i * stride_; }
-
- private:
-  int64_t stride_;
-  std::unique_ptr<float[]> memory_;
-  float* first_;
-};
 
 class Multiplication {
  public:
@@ -43,134 +28,175 @@ class Multiplication {
         tiles_(kernels.tiles),
         arithmetic_(arithmetic),
         product_(product),
-        depth_(arithmetic.by_twos() ? product.inner + product.inner % 2 : product.inner),
+        depth_(arithmetic.depth_of(product.inner)),
         chunk_(arithmetic.chunk_of(product.inner)),
         plan_(make_plan(arithmetic.accumulator)),
         outer_plan_(make_plan(arithmetic.outer)),
-        row_panels_(divide_up(product.rows, tiles_.rows)),
-        column_panels_(divide_up(product.columns, tiles_.columns)),
-        a_(panels(product.a) * row_panels_, depth_ * tiles_.rows),
-        b_(panels(product.b) * column_panels_, depth_ * tiles_.columns) {}
+        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, form()),
+        b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns, form()) {
+  }
 
   void run(const ParallelFor& parallel) {
-    const int64_t a_count = panels(product_.a) * row_panels_;
-    const int64_t b_count = panels(product_.b) * column_panels_;
-    parallel(a_count + b_count, [&](int64_t i) {
+    parallel(a_.tasks() + b_.tasks(), [&](int64_t i) {
       const FloatEnvironment nearest(false);
-      if (i < a_count) {
-        pack(product_.a, i, row_panels_, product_.rows, tiles_.rows, a_[i]);
-      } else {
-        pack(product_.b, i - a_count, column_panels_, product_.columns, tiles_.columns,
-             b_[i - a_count]);
-      }
+      i < a_.tasks() ? a_.run(i) : b_.run(i - a_.tasks());
     });
-    const int64_t tiles_of_block = std::max<int64_t>(kRowBlock / tiles_.rows, 1);
-    const int64_t row_blocks = divide_up(row_panels_, tiles_of_block);
+    const int64_t tiles_of_block = kRowBlock / tiles_.rows;
+    const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
     const int64_t batch = static_cast<int64_t>(product_.a.used.size());
-    parallel(batch * column_panels_ * row_blocks, [&](int64_t i) {
+    parallel(batch * b_.panels() * row_blocks, [&](int64_t i) {
       const int64_t first = i % row_blocks * tiles_of_block;
-      const int64_t last = std::min(first + tiles_of_block, row_panels_);
-      const int64_t column = i / row_blocks % column_panels_;
-      for (int64_t row = first; row < last; ++row) {
-        tile(i / row_blocks / column_panels_, row, column);
-      }
+      const int64_t last = std::min(first + tiles_of_block, a_.panels());
+      compute({i / row_blocks / b_.panels(), first, last, i / row_blocks % b_.panels()});
     });
   }
 
  private:
-  static int64_t panels(const Factor& factor) {
-    return static_cast<int64_t>(factor.matrices.size());
+  // The kernels for bfloat16 count on NaNs whose payload does not carry.
+  Packing::Form form() const {
+    if (has_instruction()) return Packing::kPairs;
+    const bool cleans = is_bfloat16(arithmetic_.accumulator) || is_bfloat16(arithmetic_.outer);
+    return cleans ? Packing::kCleanFloats : Packing::kFloats;
   }
 
-  // Where product `k` of a sum stands in a panel.
-  int64_t place(int64_t k) const {
-    if (arithmetic_.step == kOddFirst) return k ^ 1;
-    if (arithmetic_.step != kEvenOdd) return k;
-    const int64_t start = k / chunk_ * chunk_;
-    const int64_t length = std::min(chunk_, depth_ - start);
-    return start + (k - start) / 2 + (k % 2 != 0 ? length / 2 : 0);
+  // Whether the CPU has an instruction that adds two products as the profile says.
+  bool has_instruction() const {
+    return arithmetic_.step == kOddFirst && tiles_.bfloat16_pairs != nullptr;
   }
 
-  // Brings `width` rows of a (columns of b) into the order in which kernels read them.
-  void pack(const Factor& factor, int64_t index, int64_t per_matrix, int64_t size, int64_t width,
-            float* panel) const {
-    const int64_t first = index % per_matrix * width;
-    const int64_t count = std::min(width, size - first);
-    const float* from = factor.matrices[static_cast<size_t>(index / per_matrix)] +
-                        first * factor.outer_stride;
-    if (count < width || depth_ != product_.inner) {
-      std::fill(panel, panel + depth_ * width, 0.0f);
-    }
-    if (factor.inner_stride == 1 || factor.outer_stride != 1) {
-      for (int64_t i = 0; i < count; ++i) {
-        for (int64_t k = 0; k < product_.inner; ++k) {
-          panel[place(k) * width + i] = from[i * factor.outer_stride + k * factor.inner_stride];
-        }
-      }
-    } else {
-      for (int64_t k = 0; k < product_.inner; ++k) {
-        std::copy_n(from + k * factor.inner_stride, count, panel + place(k) * width);
-      }
-    }
-    if (factor.cast) round(*factor.cast, panel, depth_ * width);
-    if (arithmetic_.operands) round(*arithmetic_.operands, panel, depth_ * width);
-    for (int64_t i = 0; i < depth_ * width; ++i) {
-      float number = panel[i];
-      if (arithmetic_.denormals_in_are_zero && std::fabs(number) < 0x1p-126f) number *= 0.0f;
-      if (!arithmetic_.keeps_nan && number != number) number = float_of(kQuietNan);
-      panel[i] = number;
-    }
+  static bool is_bfloat16(const CastSpec& cast) {
+    return round_kernel(cast) == round_bf16_rne && cast.flush == 0 && cast.saturate == 0;
   }
 
   void round(const CastSpec& cast, float* numbers, int64_t count) const {
     quantize_dequantize(kernels_, cast, RandomKey{}, numbers, numbers, 0, count, 0);
   }
 
-  // One tile of one product of the batch, from its sums to the results in memory.
-  void tile(int64_t batch, int64_t row_panel, int64_t column_panel) const {
-    const size_t which = static_cast<size_t>(batch);
-    const float* a = a_[product_.a.used[which] * row_panels_ + row_panel];
-    const float* b = b_[product_.b.used[which] * column_panels_ + column_panel];
-    alignas(64) float sums[kLargestTile];
+  // Tiles of one product of the batch, one below the other.
+  struct Block {
+    int64_t batch, first, last, column;  // panels
+  };
+
+  void compute(const Block& block) const {
+    alignas(64) float sums[kLargestBlock];
+    std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
     {
       const FloatEnvironment environment(arithmetic_.flush);
-      const int64_t row = batch * product_.rows + row_panel * tiles_.rows;
-      const int64_t first = row * product_.columns + column_panel * tiles_.columns;
-      const SumRandom random{product_.random, static_cast<uint64_t>(first), product_.columns, 0};
-      sum(random, a, b, sums);
+      if (adds_to_bfloat16()) {
+        add_short_chunks(block, sums);
+      } else {
+        arithmetic_.chunk == 0 ? add_products(block, 0, depth_, sums) : add_chunks(block, sums);
+      }
     }
     const FloatEnvironment nearest(false);
+    for (int64_t row = block.first; row < block.last; ++row) {
+      finish(block, row, sums + (row - block.first) * tile_size());
+    }
+  }
+
+  int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
+
+  static int64_t which(const Factor& factor, const Block& block) {
+    return factor.used[static_cast<size_t>(block.batch)];
+  }
+  const float* left(const Block& block, int64_t row) const {
+    return a_.panel(which(product_.a, block), row);
+  }
+  const float* right(const Block& block) const {
+    return b_.panel(which(product_.b, block), block.column);
+  }
+
+  SumRandom random(const Block& block, int64_t row, int64_t rounding) const {
+    const int64_t first_row = block.batch * product_.rows + row * tiles_.rows;
+    const int64_t element = first_row * product_.columns + block.column * tiles_.columns;
+    return {product_.random, static_cast<uint64_t>(element), product_.columns,
+            static_cast<uint64_t>(rounding)};
+  }
+
+  // Adds the products [begin, end) to the sums of all tiles, those of a part at a time.
+  void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const {
+    const bool is_divisible = arithmetic_.step == kFma || arithmetic_.step == kOddFirst;
+    const int64_t length = is_divisible ? kDepthBlock : std::max<int64_t>(end - begin, 1);
+    for (int64_t start = begin; start < end; start += length) {
+      if (has_instruction()) {
+        add_pairs(block, start / 2, std::min(length, end - start) / 2, sums);
+        continue;
+      }
+      const float* b = right(block) + start * tiles_.columns;
+      for (int64_t row = block.first; row < block.last; ++row) {
+        add_part(random(block, row, start), std::min(length, end - start),
+                 left(block, row) + start * tiles_.rows, b,
+                 sums + (row - block.first) * tile_size());
+      }
+    }
+  }
+
+  void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const {
+    const uint32_t* b = b_.pairs(which(product_.b, block), block.column) + first * tiles_.columns;
+    for (int64_t row = block.first; row < block.last; ++row) {
+      const uint32_t* a = a_.pairs(which(product_.a, block), row) + first * tiles_.rows;
+      tiles_.bfloat16_pairs(count, a, b, sums + (row - block.first) * tile_size());
+    }
+  }
+
+  void add_chunks(const Block& block, float* sums) const {
+    const int64_t tiles = block.last - block.first;
+    alignas(64) float inner[kLargestBlock];
+    for (int64_t start = 0; start < depth_; start += chunk_) {
+      std::fill_n(inner, tiles * tile_size(), 0.0f);
+      add_products(block, start, std::min(start + chunk_, depth_), inner);
+      for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t rounding = product_.inner + start / chunk_;
+        add(random(block, block.first + i, rounding), inner + i * tile_size(),
+            sums + i * tile_size());
+      }
+    }
+  }
+
+  // Whether one kernel does all that there is to do with a chunk.
+  bool adds_to_bfloat16() const {
+    return arithmetic_.chunk != 0 && chunk_ <= kDepthBlock && arithmetic_.step == kFma &&
+           is_float32(arithmetic_.accumulator) && is_bfloat16(arithmetic_.outer);
+  }
+
+  void add_short_chunks(const Block& block, float* sums) const {
+    for (int64_t start = 0; start < depth_; start += chunk_) {
+      for (int64_t row = block.first; row < block.last; ++row) {
+        tiles_.chunk_bfloat16(plan_, false, std::min(chunk_, depth_ - start),
+                              left(block, row) + start * tiles_.rows,
+                              right(block) + start * tiles_.columns,
+                              sums + (row - block.first) * tile_size());
+      }
+    }
+  }
+
+  // From the sums of a tile to the results in memory.
+  void finish(const Block& block, int64_t row_panel, float* sums) const {
     const int64_t first_row = row_panel * tiles_.rows;
-    const int64_t first_column = column_panel * tiles_.columns;
+    const int64_t first_column = block.column * tiles_.columns;
     const int64_t rows = std::min(tiles_.rows, product_.rows - first_row);
     const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
+    // The instruction gives the NaN that it gives.
+    const bool is_right = has_instruction() && arithmetic_.keeps_nan;
+    if (!is_right && tiles_.has_nan(sums)) replace_nans(block, row_panel, rows, columns, sums);
     for (int64_t i = 0; i < rows; ++i) {
       float* results = sums + i * tiles_.columns;
-      for (int64_t j = 0; j < columns; ++j) {
-        if (results[j] != results[j]) results[j] = nan(a + i, b + j);
-      }
       if (arithmetic_.result) round(*arithmetic_.result, results, columns);
       scale(results, first_row + i, first_column, columns);
       if (product_.result) round(*product_.result, results, columns);
-      const int64_t row = batch * product_.rows + first_row + i;
+      const int64_t row = block.batch * product_.rows + first_row + i;
       std::copy_n(results, columns, product_.out + row * product_.columns + first_column);
     }
   }
 
-  void sum(SumRandom random, const float* a, const float* b, float* sums) const {
-    const int64_t size = tiles_.rows * tiles_.columns;
-    std::fill(sums, sums + size, 0.0f);
-    if (arithmetic_.chunk == 0) {
-      if (depth_ != 0) chunk(random, depth_, a, b, sums);
-      return;
-    }
-    for (int64_t start = 0; start < depth_; start += chunk_) {
-      alignas(64) float inner[kLargestTile] = {};
-      const int64_t length = std::min(chunk_, depth_ - start);
-      random.rounding = static_cast<uint64_t>(start);
-      chunk(random, length, a + start * tiles_.rows, b + start * tiles_.columns, inner);
-      random.rounding = static_cast<uint64_t>(product_.inner + start / chunk_);
-      add(random, inner, sums);
+  void replace_nans(const Block& block, int64_t row_panel, int64_t rows, int64_t columns,
+                    float* sums) const {
+    for (int64_t i = 0; i < rows; ++i) {
+      float* results = sums + i * tiles_.columns;
+      for (int64_t j = 0; j < columns; ++j) {
+        if (results[j] == results[j]) continue;
+        results[j] = nan(left(block, row_panel) + i, right(block) + j);
+      }
     }
   }
 
@@ -188,9 +214,9 @@ class Multiplication {
     function(outer_plan_, arithmetic_.flush, terms, sums);
   }
 
-  // Adds `count` products to sums that are zero.
-  void chunk(const SumRandom& random, int64_t count, const float* a, const float* b,
-             float* sums) const {
+  // Adds `count` products to the sums of a tile.
+  void add_part(const SumRandom& random, int64_t count, const float* a, const float* b,
+                float* sums) const {
     if (arithmetic_.step == kExact) return exact(count, a, b, sums);
     if (arithmetic_.step == kAligned) return aligned(count, a, b, sums);
     if (arithmetic_.accumulator.rounding == kStochastic) {
@@ -203,7 +229,7 @@ class Multiplication {
       function(plan_, arithmetic_.flush, count, a, b, sums);
       return;
     }
-    alignas(64) float odd[kLargestTile] = {};
+    alignas(64) float odd[kLargestBlock] = {};
     const int64_t half = count / 2;
     function(plan_, arithmetic_.flush, half, a, b, sums);
     function(plan_, arithmetic_.flush, half, a + half * tiles_.rows, b + half * tiles_.columns, odd);
@@ -225,9 +251,7 @@ class Multiplication {
     }
     const CastSpec& cast = arithmetic_.accumulator;
     if (is_float32(cast)) return tiles_.float32;
-    const RoundKernel rounding = round_kernel(cast);
-    const bool plain = cast.flush == 0 && cast.saturate == 0;
-    return plain && rounding == round_bf16_rne ? tiles_.bfloat16 : tiles_.rounded[rounding];
+    return is_bfloat16(cast) ? tiles_.bfloat16 : tiles_.rounded[round_kernel(cast)];
   }
 
   void exact(int64_t count, const float* a, const float* b, float* sums) const {
@@ -279,8 +303,6 @@ class Multiplication {
     }
   }
 
-  static constexpr int64_t kLargestTile = 384;
-
   const Kernels& kernels_;
   const TileKernels& tiles_;
   const Arithmetic& arithmetic_;
@@ -288,8 +310,7 @@ class Multiplication {
   int64_t depth_;  // products of each sum, those that fill up a pair among them
   int64_t chunk_;
   Plan plan_, outer_plan_;
-  int64_t row_panels_, column_panels_;
-  Panels a_, b_;
+  Packing a_, b_;
 };
 
 }  // namespace

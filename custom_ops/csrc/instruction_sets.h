@@ -55,14 +55,21 @@ using StochasticFunction = void (*)(const Plan& plan, const SumRandom& random, i
 using AddStochasticFunction = void (*)(const Plan& plan, const SumRandom& random,
                                        const float* terms, float* sums);
 
+// Adds `pairs` pairs of products as VDPBF16PS does. Numbers come by twos, in bfloat16: the even one in
+// the lower half of a word, the odd one in the upper half.
+using PairsFunction = void (*)(int64_t pairs, const uint32_t* a, const uint32_t* b, float* sums);
+
 struct TileKernels {
   int64_t rows, columns;
   TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
   AddFunction add_float32;
   TileFunction bfloat16;
+  TileFunction chunk_bfloat16;  // adds a whole chunk's float32 sum, whose inner sums begin at zero
   TileFunction rounded[kRoundKernels];
   AddFunction add_rounded[kRoundKernels];
   TileFunction pair, fused_pair, pairwise, kahan;
+  PairsFunction bfloat16_pairs;    // nullptr where the CPU lacks the instruction
+  bool (*has_nan)(const float* sums);  // of a tile
   AlignedFunction aligned;
   StochasticFunction stochastic_wide, stochastic_narrow;  // of 8 exponent bits, and of fewer
   AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;

@@ -106,6 +106,7 @@ const Kernels kernels = {
         tile_float32,
         add_tile<Float32>,
         tile_bfloat16,
+        chunk_bfloat16,
         {
 #define ONNXBF_ROUND(name, rounder) tile_rounded<rounder>,
 #define ONNXBF_CODES(suffix, type)
@@ -120,6 +121,8 @@ const Kernels kernels = {
         tile_fused_pair,
         tile_pairwise,
         tile_kahan,
+        nullptr,
+        has_nan,
         tile_aligned,
         tile_stochastic<WideExponent<kStochastic>>,
         tile_stochastic<NarrowExponent<kStochastic>>,

@@ -60,7 +60,8 @@ inline bool any_differs(Word a, Word b) {
 }
 
 // Whether the lower 16 bits of some lane are zero.
-inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+template <int64_t kCount>
+inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   Word least = words[0] & 0xFFFF;
   for (Word word : words) least = smaller_of(least, word & 0xFFFF);
   return _mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)least, _mm256_setzero_si256())) != 0;

@@ -72,7 +72,8 @@ inline bool any_differs(Word a, Word b) {
 }
 
 // Whether the lower 16 bits of some lane are zero.
-inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+template <int64_t kCount>
+inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   __mmask16 set = 0xFFFF;
   for (Word word : words) {
     set = _mm512_mask_test_epi32_mask(set, (__m512i)word, _mm512_set1_epi32(0xFFFF));

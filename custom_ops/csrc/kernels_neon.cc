@@ -56,7 +56,8 @@ inline bool any_differs(Word a, Word b) {
 }
 
 // Whether the lower 16 bits of some lane are zero.
-inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+template <int64_t kCount>
+inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   Word least = words[0] & 0xFFFF;
   for (Word word : words) least = smaller_of(least, word & 0xFFFF);
   return vminvq_u32((uint32x4_t)least) == 0;

@@ -49,7 +49,8 @@ inline Float square_root(Float a) { return __builtin_sqrtf(a); }
 inline bool any_differs(Word a, Word b) { return a != b; }
 
 // Whether the lower 16 bits of some word are zero.
-inline bool some_lower_half_is_zero(const Word (&words)[kVectors]) {
+template <int64_t kCount>
+inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   for (Word word : words) {
     if ((word & 0xFFFF) == 0) return true;
   }

@@ -17,7 +17,7 @@
 //                                is told to flush (gemm.cc), so that the argument is not needed,
 //   square_root(Float)           rounded once,
 //   any_differs(Word, Word)      whether some lane does,
-//   some_lower_half_is_zero      of kVectors words,
+//   some_lower_half_is_zero      of an array of words,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
 //                                largest number, that number,
 //   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.

@@ -156,6 +156,19 @@ def test_the_cpu_computes_avx512_bf16() -> None:
             assert same_bits(np.concatenate(got).ravel(), wanted)
 
 
+@pytest.mark.parametrize("text", ["avx512_bf16", "torch_cpu_bf16"])
+def test_the_instruction_and_its_emulation_agree(text: str) -> None:
+    """The kernels that use VDPBF16PS, over many parts of sums; NaN with its payload."""
+    if "avx512_bf16" not in instruction_sets():
+        pytest.skip("this CPU has no AVX512_BF16")
+    rng, profile = np.random.default_rng(11), parse_arithmetic(text)
+    for make in operands.ALL:
+        for rows, inner, columns in ((130, 65, 70), (13, 1100, 33), (5, 2500, 3)):
+            a, b = make(rng, (rows, inner)), make(rng, (inner, columns))
+            emulated = kernels("avx512").matmul(a, b, profile)
+            assert same_bits(kernels("avx512_bf16").matmul(a, b, profile), emulated)
+
+
 @pytest.mark.parametrize("shapes", [((15, 2), (15, 2)), ((16, 3), (16, 3)), ((16, 2), (16, 4))])
 def test_dots_of_the_cpu_come_in_whole_vectors(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="not those of dot products"):

@@ -10,6 +10,7 @@ import pytest
 from onnxbf.arithmetic import PROFILES, Arithmetic, parse_arithmetic
 from onnxbf.custom_ops import profile_selftest
 from onnxbf.custom_ops.kernels import cpu_dots, kernels
+from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.profile_selftest import run_profile_checks
 from onnxbf.formats import Cast, Rounding
 
@@ -51,8 +52,9 @@ def test_wrong_bits_are_found(profile: Arithmetic) -> None:
 
 @pytest.mark.usefixtures("few")
 def test_the_cpu_judges_where_it_can() -> None:
-    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
-    assert found.name == ON_CPU and found.passed
+    found, both = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2:]
+    assert found.name == ON_CPU and found.passed and both.passed
+    assert (both.cases > 0) is (profile_selftest.BY_INSTRUCTION in instruction_sets())
     probe = np.zeros((16, 2), np.uint16)
     if cpu_dots(probe, probe) is None:
         assert found.cases == 0 and found.detail == "this CPU has no VDPBF16PS"
@@ -72,8 +74,18 @@ def test_sums_are_compared_with_the_cpus_own(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(profile_selftest, "cpu_dots", by_kernels)
     monkeypatch.setattr(profile_selftest, "CPU_ROWS", 16)
-    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2]
     assert found.passed and found.cases >= 2 * 16**2
     monkeypatch.setattr(profile_selftest, "cpu_dots", lambda a, b: by_kernels(a, b) + 1)
-    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2]
     assert not found.passed
+
+
+@pytest.mark.usefixtures("few")
+def test_both_ways_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the AVX2 kernels in the place of those that this CPU may lack."""
+    used = instruction_sets()[1:2] or instruction_sets()[:1]
+    monkeypatch.setattr(profile_selftest, "BY_INSTRUCTION", used[0])
+    monkeypatch.setattr(profile_selftest, "EMULATED", instruction_sets()[0])
+    found = list(run_profile_checks(PROFILES["torch_cpu_bf16"], quick=True, threads=1))[-1]
+    assert found.passed and found.cases == 7 * 130 * 170

@@ -1,0 +1,170 @@
+#include "pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace onnxbf {
+namespace {
+
+constexpr int64_t kBlock = 64;  // products, packed at a time: several chunks of amx_bf16
+constexpr int64_t kWidest = 32;
+constexpr int64_t kLine = 16;   // floats
+constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the same sets of a cache
+
+int64_t divide_up(int64_t number, int64_t by) { return (number + by - 1) / by; }
+
+float quiet_nan() {
+  float number;
+  std::memcpy(&number, &kQuietNan, sizeof number);
+  return number;
+}
+
+// Brings four rows of `count` numbers, `stride` apart, side by side: those at `k` to `places[k]`.
+void turn_four(const float* from, int64_t stride, int64_t count, const int64_t* places, float* to) {
+  int64_t k = 0;
+#if defined(__SSE2__)
+  for (; k + 4 <= count; k += 4) {
+    __m128 rows[4];
+    for (int64_t i = 0; i < 4; ++i) rows[i] = _mm_loadu_ps(from + i * stride + k);
+    _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
+    for (int64_t i = 0; i < 4; ++i) _mm_storeu_ps(to + places[k + i], rows[i]);
+  }
+#endif
+  for (; k < count; ++k) {
+    for (int64_t i = 0; i < 4; ++i) to[places[k] + i] = from[i * stride + k];
+  }
+}
+
+}  // namespace
+
+Panels::Panels(int64_t count, int64_t floats)
+    : stride_((divide_up(floats, kLine) + kApart) * kLine),
+      memory_(new float[static_cast<size_t>(count * stride_ + kLine)]),
+      first_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) / 4) {}
+
+Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
+                 int64_t size, int64_t inner, int64_t width, Form form)
+    : kernels_(kernels),
+      arithmetic_(arithmetic),
+      factor_(factor),
+      size_(size),
+      inner_(inner),
+      depth_(arithmetic.depth_of(inner)),
+      chunk_(arithmetic.chunk_of(inner)),
+      width_(width),
+      panels_(divide_up(size, width)),
+      blocks_(divide_up(depth_, kBlock)),
+      by_blocks_(factor.outer_stride == 1 && factor.inner_stride != 1),
+      flushes_(arithmetic.denormals_in_are_zero &&
+               !(arithmetic.operands && arithmetic.operands->flush != 0)),
+      form_(form),
+      memory_(static_cast<int64_t>(factor.matrices.size()) * panels_,
+              depth_ * width / (form == kPairs ? 2 : 1)) {
+  add(factor.cast);
+  add(arithmetic.operands);
+}
+
+void Packing::add(const std::optional<CastSpec>& cast) {
+  if (!cast || is_float32(*cast)) return;
+  casts_.push_back({make_plan(*cast), kernels_.round[round_kernel(*cast)]});
+}
+
+// By blocks, all panels in turn: reading goes along the rows of the matrix in memory.
+int64_t Packing::tasks() const {
+  return static_cast<int64_t>(factor_.matrices.size()) * (by_blocks_ ? blocks_ : panels_);
+}
+
+void Packing::run(int64_t task) const {
+  if (!by_blocks_) {
+    for (int64_t begin = 0; begin < depth_; begin += kBlock) {
+      pack(task / panels_, task % panels_, begin, std::min(begin + kBlock, depth_));
+    }
+    return;
+  }
+  const int64_t begin = task % blocks_ * kBlock;
+  for (int64_t panel = 0; panel < panels_; ++panel) {
+    pack(task / blocks_, panel, begin, std::min(begin + kBlock, depth_));
+  }
+}
+
+// Where product `k` of a sum stands in a panel.
+int64_t Packing::place(int64_t k) const {
+  if (arithmetic_.step == kOddFirst) return k ^ 1;
+  if (arithmetic_.step != kEvenOdd) return k;
+  const int64_t start = k / chunk_ * chunk_;
+  const int64_t length = std::min(chunk_, depth_ - start);
+  return start + (k - start) / 2 + (k % 2 != 0 ? length / 2 : 0);
+}
+
+// The products [begin, end) of one panel; they keep to places [begin, end).
+void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end) const {
+  const int64_t first = panel * width_;
+  const int64_t count = std::min(width_, size_ - first);
+  float* memory = memory_[matrix * panels_ + panel];
+  alignas(64) float block[kBlock * kWidest];
+  float* to = form_ == kPairs ? block : memory + begin * width_;
+  const int64_t last = std::min(end, inner_);
+  if (count < width_ || last < end) std::fill_n(to, (end - begin) * width_, 0.0f);
+  const float* from = factor_.matrices[static_cast<size_t>(matrix)] + first * factor_.outer_stride;
+  copy(from, to, count, begin, last);
+  finish(to, (end - begin) * width_);
+  if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory + begin / 2 * width_);
+}
+
+void Packing::copy(const float* from, float* to, int64_t count, int64_t begin, int64_t end) const {
+  int64_t places[kBlock];
+  for (int64_t k = begin; k < end; ++k) places[k - begin] = (place(k) - begin) * width_;
+  if (factor_.outer_stride == 1 && count == width_) {
+    const size_t bytes = static_cast<size_t>(width_) * sizeof(float);
+    for (int64_t k = begin; k < end; ++k) {
+      std::memcpy(to + places[k - begin], from + k * factor_.inner_stride, bytes);
+    }
+    return;
+  }
+  from += begin * factor_.inner_stride;
+  int64_t i = 0;
+  if (factor_.inner_stride == 1) {
+    for (; i + 4 <= count; i += 4) {
+      turn_four(from + i * factor_.outer_stride, factor_.outer_stride, end - begin, places, to + i);
+    }
+  }
+  for (; i < count; ++i) {
+    const float* numbers = from + i * factor_.outer_stride;
+    for (int64_t k = 0; k < end - begin; ++k) {
+      to[places[k] + i] = numbers[k * factor_.inner_stride];
+    }
+  }
+}
+
+void Packing::finish(float* numbers, int64_t count) const {
+  for (const Step& step : casts_) {
+    step.round(step.plan, RandomKey{}, numbers, numbers, 0, count, false);
+  }
+  for (int64_t i = 0; i < count && flushes_; ++i) {
+    if (std::fabs(numbers[i]) < 0x1p-126f) numbers[i] *= 0.0f;
+  }
+  for (int64_t i = 0; i < count && form_ == kCleanFloats; ++i) {
+    numbers[i] = numbers[i] != numbers[i] ? quiet_nan() : numbers[i];
+  }
+}
+
+// The odd number of a pair stands before the even one (place).
+void Packing::pair_up(const float* numbers, int64_t pairs, float* words) const {
+  for (int64_t pair = 0; pair < pairs; ++pair, words += width_) {
+    const float* odd = numbers + 2 * pair * width_;
+    for (int64_t i = 0; i < width_; ++i) {
+      uint32_t upper, lower;
+      std::memcpy(&upper, odd + i, sizeof upper);
+      std::memcpy(&lower, odd + width_ + i, sizeof lower);
+      const uint32_t word = (upper & 0xFFFF0000) | lower >> 16;
+      std::memcpy(words + i, &word, sizeof word);
+    }
+  }
+}
+
+}  // namespace onnxbf
