@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic
 from onnxbf.custom_ops.elementwise import Program
-from onnxbf.custom_ops.library import CastSpec, RandomKey, instruction_sets, load
+from onnxbf.custom_ops.library import CastSpec, RandomKey, RangeSpec, instruction_sets, load
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
@@ -25,6 +25,7 @@ from onnxbf.formats import (
     Specials,
     Subnormals,
 )
+from onnxbf.range_cast import Grouping, RangeCast
 
 
 def round_kernel(cast: Cast) -> str:
@@ -222,6 +223,27 @@ class Kernels:
             inputs[0].size, threads,
         )  # fmt: skip
         return outputs
+
+    def quantize_range(
+        self,
+        x: NDArray[np.float32],
+        cast: RangeCast,
+        key: RandomKey | None = None,
+        *,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """What ``range_quantizer.quantize_range`` gives; ``x`` is (samples, ...) and contiguous."""
+        groupings = list(Grouping)
+        spec = RangeSpec(
+            cast.bits, groupings.index(cast.grouping), cast.exact_zero, cast.stochastic
+        )
+        out = np.empty_like(x)
+        rows = x.shape[0] if x.ndim else 1
+        load().onnxbf_quantize_range(
+            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            rows, x.size // max(rows, 1), threads,
+        )  # fmt: skip
+        return out
 
 
 def _pointers(arrays: Sequence[NDArray[np.float32]]) -> ctypes.Array[ctypes.c_void_p]:

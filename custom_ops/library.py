@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 10  # kInterface in csrc/c_api.h
+_INTERFACE = 11  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -41,6 +41,14 @@ class RandomKey(ctypes.Structure):
     """``onnxbf::RandomKey``: with an element's index, what its random bits depend on."""
 
     _fields_ = (("seed", ctypes.c_uint64), ("node", ctypes.c_uint32), ("step", ctypes.c_uint32))
+
+
+class RangeSpec(ctypes.Structure):
+    """``onnxbf::RangeSpec`` of csrc/range.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int32) for name in ("bits", "grouping", "exact_zero", "stochastic")
+    )
 
 
 _SPEC, _KEY, _DATA = ctypes.POINTER(CastSpec), ctypes.POINTER(RandomKey), ctypes.c_void_p
@@ -72,6 +80,9 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     ),
     "onnxbf_program_problem": (_TEXT, _TEXT),
     "onnxbf_elementwise": (None, _DATA, _TEXT, _LIST, _LIST, _LIST, _LIST, _INDEX, _INT),
+    "onnxbf_quantize_range": (
+        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INT,
+    ),
     "onnxbf_cpu_dot_bfloat16": (_INT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
     "onnxbf_cpu_bfloat16": (_INT, _DATA, _DATA, _INDEX, _INT),
     "onnxbf_cpu_float16": (_INT, _DATA, _DATA, _INDEX, _INT),

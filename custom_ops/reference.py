@@ -23,9 +23,16 @@ from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
-from onnxbf.custom_ops.registry import CAST_DEFAULTS, DOMAIN, Attribute, attributes_cast
+from onnxbf.custom_ops.registry import (
+    CAST_DEFAULTS,
+    DOMAIN,
+    RANGE_DEFAULTS,
+    Attribute,
+    attributes_cast,
+    attributes_range,
+)
 from onnxbf.encoding import code_type, decode, encode
-from onnxbf.errors import ModelError, UnsupportedError
+from onnxbf.errors import ModelError, SpecError, UnsupportedError
 from onnxbf.formats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
@@ -36,6 +43,7 @@ from onnxbf.formats import (
     Rounding,
 )
 from onnxbf.philox import random_words
+from onnxbf.range_quantizer import quantize_range
 from onnxbf.rounding import round_array
 
 STORED_TYPES: dict[NumberFormat, np.dtype[Any]] = {
@@ -134,6 +142,26 @@ class ObserveUpdate(_Operator):
         return (observe_update(update, before, after, self._cast(attributes)),)
 
 
+class QuantizeRange(_Operator):
+    """float32 to integers over the range of the numbers, and back."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32]]:
+        full = {**RANGE_DEFAULTS, **attributes}
+        try:
+            cast = attributes_range(attributes)
+            key = {"seed": int(full["seed"]), "node": int(full["node"])}
+            place = self._number("step", step, 2**32 - 1)
+            words = random_words(x.size, step=place, **key) if cast.stochastic else None
+            return (np.asarray(quantize_range(x, cast, words)),)
+        except (ValueError, SpecError, UnsupportedError) as error:
+            raise ModelError(f"{self._name()}: {error}") from None
+
+
 class Quantize(_Operator):
     """float32 to a stored bfloat16, float16 or float8 tensor."""
 
@@ -184,6 +212,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     ObserveUpdate,
     Quantize,
     Dequantize,
+    QuantizeRange,
     MatMul,
     FusedMatMul,
     Gemm,

@@ -19,6 +19,7 @@ from onnxbf.formats import (
     Specials,
     Subnormals,
 )
+from onnxbf.range_cast import Grouping, RangeCast
 
 DOMAIN = "ai.onnxbf"
 VERSION = 1
@@ -43,6 +44,14 @@ COMPUTE_DEFAULTS: Mapping[str, Attribute] = {
     "cast_a": "",
     "cast_b": "",
     "cast_y": "",
+    "seed": 0,
+    "node": 0,
+}
+RANGE_DEFAULTS: Mapping[str, Attribute] = {
+    "bits": 8,
+    "grouping": "tensor",
+    "zero": "free",
+    "rounding": "rne",
     "seed": 0,
     "node": 0,
 }
@@ -121,6 +130,12 @@ OPS: dict[str, CustomOp] = {
             "a stored bfloat16, float16 or float8 tensor to float32",
         ),
         CustomOp(
+            "QuantizeRange",
+            ("x", "step?"),
+            RANGE_DEFAULTS,
+            "float32 to integers over the range of the numbers, and back",
+        ),
+        CustomOp(
             "MatMul",
             ("a", "b", "step?"),
             COMPUTE_DEFAULTS,
@@ -172,6 +187,32 @@ def _attributes(cast: Cast, seed: int, node: int) -> dict[str, Attribute]:
         "node": node,
     }
     return {key: value for key, value in values.items() if value != CAST_DEFAULTS[key]}
+
+
+def range_attributes(cast: RangeCast, *, seed: int = 0, node: int = 0) -> dict[str, Attribute]:
+    """The attributes of a QuantizeRange node, as ``cast_attributes`` gives those of others."""
+    values: dict[str, Attribute] = {
+        "bits": cast.bits,
+        "grouping": cast.grouping.value,
+        "zero": "exact" if cast.exact_zero else "free",
+        "rounding": "sr" if cast.stochastic else "rne",
+        "seed": seed if cast.stochastic else 0,
+        "node": node if cast.stochastic else 0,
+    }
+    return {key: value for key, value in values.items() if value != RANGE_DEFAULTS[key]}
+
+
+def attributes_range(attributes: Mapping[str, Attribute]) -> RangeCast:
+    """The quantizer that a node with these attributes applies.
+
+    Raises:
+        SpecError: bits that are not from 2 to 8. ValueError: another unknown value.
+    """
+    full = {**RANGE_DEFAULTS, **attributes}
+    grouping, stochastic = Grouping(str(full["grouping"])), full["rounding"] == "sr"
+    return RangeCast(
+        "QuantizeRange", int(full["bits"]), grouping, stochastic, full["zero"] == "exact"
+    )
 
 
 def attributes_cast(attributes: Mapping[str, Attribute]) -> Cast:

@@ -199,6 +199,16 @@ class Cast:
     def __hash__(self) -> int:  # cheap: casts are looked up for every value of a model
         return hash(self.format.name)
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether it needs random bits."""
+        return self.rounding is Rounding.STOCHASTIC
+
+    @property
+    def tag(self) -> str:
+        """What names of rounded tensors end in."""
+        return str(self.format)
+
     def __str__(self) -> str:
         options = []
         if self.subnormals is not Subnormals.KEEP:

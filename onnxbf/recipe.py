@@ -7,6 +7,7 @@ are in RECIPES; others are read from TOML files of the form that ``str(recipe)``
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -20,12 +21,16 @@ from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.graph import Phase
 from onnxbf.operators import OPERATORS, Kind, Role
+from onnxbf.range_cast import RangeCast, is_range_cast, parse_range_cast
+from onnxbf.ready_made import FAMILIES, READY_MADE, ReadyMade
 from onnxbf.spec import Spec, parse_spec
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+AnyCast = Cast | RangeCast
 
 _ANY = "*"
 EMULATED = ("MatMul", "FusedMatMul", "Gemm")  # operators that can sum as an arithmetic says
@@ -50,12 +55,12 @@ class Rule:
     name: str | None = None
     phase: Phase | None = None
 
-    inputs: Cast | None = None
-    weights: Cast | None = None
-    bias: Cast | None = None
-    outputs: Cast | None = None
-    gradients: Cast | None = None
-    weight_gradients: Cast | None = None
+    inputs: AnyCast | None = None
+    weights: AnyCast | None = None
+    bias: AnyCast | None = None
+    outputs: AnyCast | None = None
+    gradients: AnyCast | None = None
+    weight_gradients: AnyCast | None = None
     arithmetic: Arithmetic | None = None
 
     def matches(self, node_name: str, op_type: str, kind: Kind, phase: Phase) -> bool:
@@ -65,13 +70,13 @@ class Rule:
             return False
         return not {_ANY, op_type, kind.value}.isdisjoint(self.ops)
 
-    def cast(self, role: Role) -> Cast | None:
+    def cast(self, role: Role) -> AnyCast | None:
         """The effect on a tensor of this role."""
-        chosen: Cast | None = getattr(self, role.value)
+        chosen: AnyCast | None = getattr(self, role.value)
         return chosen
 
     @property
-    def casts(self) -> tuple[Cast, ...]:
+    def casts(self) -> tuple[AnyCast, ...]:
         found = (self.cast(role) for role in Role)
         return tuple(cast for cast in found if cast is not None)
 
@@ -98,8 +103,14 @@ class Recipe:
 
     @property
     def casts(self) -> frozenset[Cast]:
-        """Every cast that some rule names."""
-        return frozenset(cast for rule in self.rules for cast in rule.casts)
+        """Every cast into a number format that some rule names."""
+        found = (cast for rule in self.rules for cast in rule.casts)
+        return frozenset(cast for cast in found if isinstance(cast, Cast))
+
+    @property
+    def rounds(self) -> bool:
+        """Whether some rule names a cast or a quantizer."""
+        return any(rule.casts for rule in self.rules)
 
     @property
     def arithmetics(self) -> frozenset[Arithmetic]:
@@ -149,16 +160,30 @@ def _changed(text: str) -> Recipe:
     spec = parse_spec(text)
     if spec.name not in RECIPES:
         raise NameUnknown("recipe", text, RECIPES, "A recipe may also be the path of a TOML file.")
-    rules = RECIPES[spec.name].rules
-    for role, cast in spec.options.items():
+    base, options = RECIPES[spec.name], dict(spec.options)
+    if spec.name in FAMILIES:
+        base = _of_family(spec.name, options)
+    rules = base.rules
+    for role, cast in options.items():
         rules = _with_cast(rules, role, cast, spec)
-    return Recipe(str(spec), RECIPES[spec.name].summary, rules)
+    return Recipe(str(spec), base.summary, rules)
+
+
+def _of_family(name: str, options: dict[str, str]) -> Recipe:
+    """A member of a family, whose own parameters are taken out of ``options``."""
+    parameters = inspect.signature(FAMILIES[name]).parameters
+    own = {key: options.pop(key) for key in parameters if key in options}
+    for key, text in own.items():
+        if not text.isdecimal():
+            raise SpecError(f"{key} of recipe {name!r} is a whole number, not {text!r}.")
+    return _ready_made(name, FAMILIES[name](**{key: int(text) for key, text in own.items()}))
 
 
 def _with_cast(rules: tuple[Rule, ...], role: str, text: str, spec: Spec) -> tuple[Rule, ...]:
     if role not in [known.value for known in Role]:
-        raise NameUnknown("role of tensors", role, [known.value for known in Role])
-    cast = None if text == _NOT_ROUNDED else parse_cast(text)
+        own = inspect.signature(FAMILIES[spec.name]).parameters if spec.name in FAMILIES else ()
+        raise NameUnknown("role of tensors", role, [*own, *(known.value for known in Role)])
+    cast = None if text == _NOT_ROUNDED else _cast(text)
     if all(rule.cast(Role(role)) is None for rule in rules):
         raise SpecError(f"Recipe {spec.name!r} does not round {role}, so {spec} changes nothing.")
     change: dict[str, Any] = {role: cast}
@@ -214,10 +239,10 @@ def _check_arithmetic(rule: Rule) -> None:
             )
 
 
-def _cast(value: Any) -> Cast:
+def _cast(value: Any) -> AnyCast:
     if not isinstance(value, str):
         raise SpecError(f'a cast is text like "bf16:rne", not {value!r}.')
-    return parse_cast(value)
+    return parse_range_cast(value) if is_range_cast(value) else parse_cast(value)
 
 
 def _ops(value: Any) -> tuple[str, ...]:
@@ -265,100 +290,11 @@ def _only_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> N
             raise NameUnknown(f"key of a {where}", key, known)
 
 
-def _both(
-    name: str, summary: str, gemm: Mapping[str, str], other: Mapping[str, str] | None
-) -> Recipe:
-    """A recipe with one rule for matrix products and one for all other arithmetic."""
-    tables: list[dict[str, Any]] = [{"ops": ["gemm"], **gemm}]
-    if other is not None:
-        tables.append({"ops": ["elementwise", "normalization", "reduction", "selection"], **other})
-    return Recipe(name, summary, tuple(map(_rule, tables)))
+def _ready_made(name: str, made: ReadyMade) -> Recipe:
+    return Recipe(name, made.summary, tuple(map(_rule, made.rules)))
 
-
-_GRADIENTS = ("gradients", "weight_gradients")
-
-
-def _uniform(cast: str) -> dict[str, str]:
-    return {role: cast for role in ("inputs", "weights", "outputs", *_GRADIENTS)}
-
-
-def _read_only(cast: str) -> dict[str, str]:
-    return {role: cast for role in ("inputs", "weights", *_GRADIENTS)}
-
-
-_INTEL = "bf16:rne{subnormals=flush}"
-_E4M3, _E5M2 = "e4m3fn:rne{overflow=saturate}", "e5m2:rne{overflow=saturate}"
-_FP8 = {
-    "inputs": _E4M3,
-    "weights": _E4M3,
-    "outputs": "bf16:rne",
-    "gradients": _E5M2,
-    "weight_gradients": "bf16:rne",
-}
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        _both(
-            "bf16",
-            "the BF16 study (Kalamkar et al., 2019): BF16 into and out of matrix products and "
-            "into all other arithmetic; bias, norm parameters and loss in FP32",
-            _uniform("bf16:rne"),
-            _read_only("bf16:rne"),
-        ),
-        _both(
-            "bf16-gemm", "BF16 into and out of matrix products alone", _uniform("bf16:rne"), None
-        ),
-        _both(
-            "fp16",
-            "FP16 into and out of matrix products and into all other arithmetic",
-            _uniform("fp16:rne"),
-            _read_only("fp16:rne"),
-        ),
-        _both(
-            "fp8",
-            "FP8 into matrix products (E4M3 forward, E5M2 gradients, saturating, unscaled), "
-            "BF16 out of them and into all other arithmetic",
-            _FP8,
-            _read_only("bf16:rne"),
-        ),
-        _both(
-            "avx512-bf16",
-            "as bf16, on a CPU with AVX512_BF16: matrix products sum as VDPBF16PS does, and "
-            "subnormals are flushed",
-            {**_uniform(_INTEL), "arithmetic": "avx512_bf16"},
-            _read_only(_INTEL),
-        ),
-        _both(
-            "arm-bf16",
-            "as bf16, on a CPU with FEAT_BF16: matrix products sum as BFDOT does",
-            {**_uniform("bf16:rne"), "arithmetic": "arm_bf16"},
-            _read_only("bf16:rne"),
-        ),
-        _both(
-            "bf16-accumulate",
-            "as bf16, with BF16 accumulators: one rounding after each multiply-add",
-            {**_uniform("bf16:rne"), "arithmetic": "sequential{format=bf16}"},
-            _read_only("bf16:rne"),
-        ),
-        _both(
-            "fp8-chunked",
-            "as fp8, with 16-bit accumulators over chunks of 64 products (Wang et al., 2018)",
-            {**_FP8, "arithmetic": "chunked{size=64,inner=e6m9,outer=e6m9}"},
-            _read_only("bf16:rne"),
-        ),
-        _both(
-            "hopper",
-            "FP8 (E4M3 throughout, saturating, unscaled) as DeepSeek-V3 multiplies on H100, by a "
-            "model of its tensor cores: sums of 14 bits, in FP32 after each 128 products",
-            {
-                **{role: _E4M3 for role in ("inputs", "weights", "gradients")},
-                "outputs": "bf16:rne",
-                "arithmetic": "tensor_core{group=32,bits=13,operands=e4m3fn:rne{overflow=saturate},"
-                "accumulator=e8m13:rtz,promote=128}",
-            },
-            _read_only("bf16:rne"),
-        ),
-        Recipe("none", "nothing is rounded", ()),
-    )
+    **{name: _ready_made(name, made) for name, made in READY_MADE.items()},
+    **{name: _ready_made(name, make()) for name, make in FAMILIES.items()},
 }

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, attributes_cast
+from onnxbf.custom_ops.registry import DOMAIN, attributes_cast, attributes_range
 from onnxbf.formats import FLOAT32, FORMATS, Cast, NumberFormat, Rounding
 from onnxbf.graph import subgraphs_of
 from onnxbf.operators import Kind, find_operator
@@ -117,6 +117,9 @@ class Bounds:
             if cast.format.eps > self.coarsest.eps:
                 self.coarsest = cast.format
             return _rounding(cast)
+        if node.op_type == "QuantizeRange" and node.domain == DOMAIN:
+            step = 1 / attributes_range({n: a.value for n, a in node.attributes.items()}).bins
+            return Path(step, 0.0, step**2)  # relative to the range, which bounds the numbers
         operator = find_operator(node.domain, node.op_type)
         if operator is None or operator.moves:
             return Path()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
-from onnxbf.formats import Cast
 from onnxbf.graph import (
     GRADIENT_OF,
     REARRANGES,
@@ -35,7 +34,8 @@ from onnxbf.passes.choose import (
 from onnxbf.passes.linear_bias import biased_products
 from onnxbf.passes.quantizer import Quantizer, producer_of
 from onnxbf.passes.written_norms import is_part, norm_nodes
-from onnxbf.recipe import Recipe, Rule
+from onnxbf.range_cast import RangeCast
+from onnxbf.recipe import AnyCast, Recipe, Rule
 from onnxbf.report import Covered, Skipped
 
 
@@ -103,7 +103,7 @@ class _Insertion:
     biased: Mapping[ir.Node, ir.Node]  # what adds a bias, and the product that it is added to
     products: frozenset[ir.Node]
     rules: dict[ir.Node | None, Rule] = field(default_factory=dict)  # of those products
-    rounded: dict[tuple[ir.Value, Cast], ir.Value] = field(default_factory=dict)
+    rounded: dict[tuple[ir.Value, AnyCast], ir.Value] = field(default_factory=dict)
     kept: dict[tuple[str, ir.Value], ir.Value] = field(default_factory=dict)
     rearranged: list[tuple[ir.Node, ir.Node]] = field(default_factory=list)  # and its copy
 
@@ -170,18 +170,22 @@ class _Insertion:
             return None
         return Role.BIAS if role is Role.WEIGHT else role
 
-    def copy(self, value: ir.Value, cast: Cast, role: Role, path: tuple[ir.Node, ...]) -> ir.Value:
+    def copy(
+        self, value: ir.Value, cast: AnyCast, role: Role, path: tuple[ir.Node, ...]
+    ) -> ir.Value:
         """``value`` rounded, or the same rearrangement of the rounded tensor that it is one of.
 
         A tensor and its transpose, in the forward pass and in the backward pass, are then rounded
-        by one node: stochastically, too, to the same numbers.
+        by one node: stochastically, too, to the same numbers. Not so by a RangeCast, for which it
+        matters what stands in the first dimension.
         """
         known = self.rounded.get((value, cast))
         if known is not None:
             return known
         producer = value.producer()
         seen_through = producer and producer.op_type in REARRANGES and not is_loss(producer)
-        source = producer.inputs[0] if producer and seen_through else None
+        whole = isinstance(cast, RangeCast)
+        source = producer.inputs[0] if producer and seen_through and not whole else None
         if producer is None or source is None:
             known = self.quantizer.round(value, cast, role, path[-1])
             _place(known, value, path)
@@ -192,7 +196,7 @@ class _Insertion:
         return known
 
     def rearrange(
-        self, node: ir.Node, source: ir.Value, cast: Cast, path: tuple[ir.Node, ...]
+        self, node: ir.Node, source: ir.Value, cast: AnyCast, path: tuple[ir.Node, ...]
     ) -> ir.Value:
         """What ``node`` makes of ``source``."""
         copy = ir.node(
@@ -200,11 +204,11 @@ class _Insertion:
             [source, *node.inputs[1:]],
             dict(node.attributes),
             domain=node.domain,
-            name=self.quantizer.names.fresh(f"{node.name}_{cast.format}"),
+            name=self.quantizer.names.fresh(f"{node.name}_{cast.tag}"),
             metadata_props=dict(node.metadata_props),
         )
         (value,), (result,) = node.outputs, copy.outputs
-        result.name = self.quantizer.names.fresh(f"{value.name}_{cast.format}")
+        result.name = self.quantizer.names.fresh(f"{value.name}_{cast.tag}")
         result.type, result.shape = value.type, value.shape
         assert node.graph is not None
         node.graph.insert_before(next(n for n in path if n.graph is node.graph), copy)
@@ -247,7 +251,7 @@ class _Insertion:
         if changed:  # some of them stood before what they read now
             graph.sort()
 
-    def remember(self, value: ir.Value, cast: Cast, rounded: ir.Value) -> None:
+    def remember(self, value: ir.Value, cast: AnyCast, rounded: ir.Value) -> None:
         self.rounded[value, cast] = self.rounded[rounded, cast] = rounded
 
 

@@ -35,6 +35,11 @@ class LowerPortable(GraphPass):
         restore_gradients(model)
         ours = [n for graph in all_graphs(model) for n in graph if n.domain == DOMAIN]
         for node in ours:
+            if node.op_type == "QuantizeRange":
+                raise UnsupportedError(
+                    f"Node {node.name!r} quantizes over the range of numbers, which no Cast does: "
+                    "leave out --portable."
+                )
             cast = node_cast(node)
             if cast is not None:
                 _check(node, cast, _opset(model))

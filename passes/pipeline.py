@@ -58,7 +58,7 @@ def rewrite(
         Canonicalize(report),
         StampPhases(report),
         SplitGradients(report),
-        *([InferShapes(report)] if recipe.casts else []),
+        *([InferShapes(report)] if recipe.rounds else []),
         types,
         SaturateConstants(report, recipe),
         InsertQuantize(report, recipe, selection, seed),

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, cast_attributes
-from onnxbf.formats import Cast, Rounding
+from onnxbf.custom_ops.registry import DOMAIN, Attribute, cast_attributes, range_attributes
 from onnxbf.graph import ROLE_KEY, Names, step_input
 from onnxbf.operators import Role
+from onnxbf.range_cast import RangeCast
+from onnxbf.recipe import AnyCast
 from onnxbf.report import Change, Report
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Makes QuantizeDequantize nodes for one model.
+    """Makes QuantizeDequantize and QuantizeRange nodes for one model.
 
     Args:
         seed: the seed of stochastic rounding; each node draws a stream of its own from it.
@@ -27,16 +28,15 @@ class Quantizer:
     report: Report
     seed: int
 
-    def round(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
+    def round(self, value: ir.Value, cast: AnyCast, role: Role, node: ir.Node) -> ir.Value:
         """A new node, not placed yet, that rounds ``value`` for ``node``; returns its output."""
-        name = self.names.fresh(f"{value.name}_{cast.format}")
-        stochastic = cast.rounding is Rounding.STOCHASTIC
+        name = self.names.fresh(f"{value.name}_{cast.tag}")
         # A stable number of the node's own for its random stream.
-        key = zlib.crc32(name.encode()) if stochastic else 0
-        attributes = cast_attributes(cast, seed=self.seed, node=key)
-        step = step_input(self.model) if stochastic else None
+        key = zlib.crc32(name.encode()) if cast.stochastic else 0
+        op_type, attributes = _operator(cast, self.seed, key)
+        step = step_input(self.model) if cast.stochastic else None
         quantize = ir.node(
-            "QuantizeDequantize",
+            op_type,
             [value] if step is None else [value, step],
             attributes,
             domain=DOMAIN,
@@ -57,7 +57,7 @@ class Quantizer:
         )
         return rounded
 
-    def round_output(self, value: ir.Value, cast: Cast, role: Role, node: ir.Node) -> ir.Value:
+    def round_output(self, value: ir.Value, cast: AnyCast, role: Role, node: ir.Node) -> ir.Value:
         """Round an output of ``node`` for all its readers, graph outputs included.
 
         The rounded value takes over the name of a graph output.
@@ -80,6 +80,13 @@ class Quantizer:
         producer_of(rounded).replace_input_with(0, value)
         value.name = self.names.fresh(f"{name}_fp32")
         rounded.name = name
+
+
+def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, dict[str, Attribute]]:
+    """The operator that rounds, and its attributes."""
+    if isinstance(cast, RangeCast):
+        return "QuantizeRange", range_attributes(cast, seed=seed, node=node)
+    return "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
 
 
 def producer_of(value: ir.Value) -> ir.Node:

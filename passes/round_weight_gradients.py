@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.formats import Cast
 from onnxbf.graph import (
     GRADIENT,
     REARRANGES_OR_PARTS,
@@ -20,7 +19,7 @@ from onnxbf.operators import Role
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import EVERYTHING, Selection, decide
 from onnxbf.passes.quantizer import Quantizer
-from onnxbf.recipe import Recipe
+from onnxbf.recipe import AnyCast, Recipe
 
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -55,7 +54,7 @@ class RoundWeightGradients(GraphPass):
                 found = True
         return ir.passes.PassResult(model, modified=found)
 
-    def cast(self, model: ir.Model, node: ir.Node) -> Cast | None:
+    def cast(self, model: ir.Model, node: ir.Node) -> AnyCast | None:
         """That of the rule which decides the node or, where it only moves or adds, those before."""
         rule = decide(model, node, self.recipe, self.selection, frozenset()).rule
         if rule is not None or phase_of(node) is not Phase.WEIGHT_GRADIENT:

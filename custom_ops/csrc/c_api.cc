@@ -164,3 +164,12 @@ void onnxbf_random_words(const Kernels* kernels, const RandomKey* key, uint32_t*
                          int64_t begin, int64_t end) {
   kernels->random_words(*key, words, begin, end);
 }
+
+void onnxbf_quantize_range(const Kernels* kernels, const onnxbf::RangeSpec* spec,
+                           const RandomKey* key, const float* in, float* out, int64_t rows,
+                           int64_t columns, int32_t threads) {
+  const onnxbf::Tasks tasks = [=](int64_t count, const std::function<void(int64_t)>& task) {
+    onnxbf::parallel_tasks(count, threads, task);
+  };
+  onnxbf::quantize_range(*kernels, *spec, *key, in, out, rows, columns, tasks);
+}

@@ -6,6 +6,7 @@
 #include "gradients.h"
 #include "aligned.h"
 #include "plan.h"
+#include "range.h"
 #include "steps.h"
 
 namespace onnxbf {
@@ -89,6 +90,7 @@ struct Kernels {
   TileKernels tiles;
   GradientKernels gradients;
   StepKernels steps;
+  RangeKernels ranges;
 };
 
 // Which kernel rounds as `spec` says.

@@ -13,6 +13,7 @@
 #include "instruction_sets.h"
 #include "measure-inl.h"
 #include "philox-inl.h"
+#include "range-inl.h"
 #include "rounding-inl.h"
 #include "stochastic-inl.h"
 
@@ -131,6 +132,7 @@ const Kernels kernels = {
     },
     gradient_kernels,
     step_kernels,
+    range_kernels,
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

@@ -26,6 +26,7 @@ Domain make_domain(const ort::Api& api) {
   add(matmul_operator(api));
   add(fused_matmul_operator(api));
   add(gemm_operator(api));
+  add(quantize_range_operator(api));
   add(elementwise_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   add(relu_grad_operator(api));

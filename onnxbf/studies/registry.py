@@ -15,6 +15,7 @@ STUDIES: Mapping[str, str] = {  # name -> module:class
     "lrbench": "onnxbf.studies.lrbench:LrBench",
     "rich": "onnxbf.studies.rich_regime:RichRegime",
     "contrastive": "onnxbf.studies.contrastive:Contrastive",
+    "fqt": "onnxbf.studies.fully_quantized:FullyQuantized",
     "range": "onnxbf.studies.narrow_range:Range",
 }
 

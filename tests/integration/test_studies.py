@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -13,10 +15,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
-from onnxbf.studies import contrastive, lrbench, narrow_range, rich_regime  # noqa: E402
+from onnxbf.range_quantizer import quantize_range  # noqa: E402
+from onnxbf.studies import contrastive, fully_quantized, lrbench, narrow_range, rich_regime  # noqa: E402
 from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
-from onnxbf.studies.study import Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
+from onnxbf.studies.study import Cell, Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
 LONG = {"rich", "contrastive"}  # those of more than a few seconds: `make studies` runs them
 
@@ -62,6 +65,26 @@ def test_an_encoder_that_moves_as_far_when_it_is_wider_fails() -> None:
     findings = [Finding(claim, measured[claim.name]) for claim in study.claims]
     assert [each.claim.name for each in findings if not each.passed] == ["movement"]
     assert pytest.approx(1.596, abs=5e-4) == contrastive.BOUND
+
+
+class _Nearest(fully_quantized.FullyQuantized):
+    """Its quantizers round to nearest: no longer unbiased."""
+
+    def cells(self, effort: Effort) -> Sequence[Cell]:
+        return [cell for cell in super().cells(effort) if cell.name.startswith("variance")]
+
+    def quantizer(self) -> fully_quantized.Quantize:
+        return lambda x, cast, _: quantize_range(x, cast)
+
+
+def test_a_quantizer_that_is_biased_is_caught() -> None:
+    rows = [row for cell in _Nearest().cells(Effort(1)) for row in cell.rows()]
+    others: list[Row] = [{"layer": "psq", "gradient_bias": 1.0, "gradient_variance": 1.0}]
+    recipes = ["fqt-ptq{gradients=fp32}", *(f"fqt-{q}{{bits=2}}" for q in ("ptq", "psq", "bhq"))]
+    others += [{"recipe": r, "bits": 2, "accuracy": 0.9, "training_loss": 0.1} for r in recipes]
+    measured = _Nearest().judge([*rows, *others])
+    failed = [c.name for c in _Nearest.claims if not Finding(c, measured[c.name]).passed]
+    assert {"F2 most", "F4 ptq"} <= {*failed} and "F3 most" not in failed
 
 
 def test_a_network_that_learns_the_same_by_its_top_layer_fails_the_rich_regime() -> None:
