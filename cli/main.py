@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {  # name -> what `onnxbf --help` says, without loadi
     "compose": "Put two models into one, so that one loss trains both.",
     "study": "Reproduce the claims of papers, with a verdict on each.",
     "compare": "Measure how far apart two models compute.",
+    "accuracy": "Measure arithmetic profiles against exact sums, layer by layer.",
     "formats": "Show number formats, their limits and the roundings.",
     "selftest": "Check every kernel on this machine, bit for bit.",
     "completion": "Print the script that completes onnxbf in a shell.",

@@ -1,0 +1,38 @@
+"""The benchmark of matrix products, and what the table of lost sums claims."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def _run(script: str, *options: str) -> str:
+    command = [sys.executable, BENCHMARKS / script, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_products_are_measured_beside_onnx_runtimes() -> None:
+    told = _run("bench_gemm.py", "--sizes", "32", "--seconds", "0", "--only", "bf16")
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()[2:] if line.strip()}
+    assert {"avx512_bf16", "torch_cpu_bf16", "sequential{format=bf16}"} <= rows.keys()
+    assert all(float(figures[-1]) > 0 for figures in rows.values())
+    assert rows["ONNX"][-1] == "1"
+
+
+def test_small_accumulators_swallow_and_chunks_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import swamping
+
+    found = dict(zip(swamping.PROFILE_TEXTS, swamping.errors(4096, 4)))
+    assert found["sequential{format=bf16}"] > 0.5
+    assert found["sequential{format=bf16,rounding=sr}"] < 0.1
+    assert found["chunked{size=64,inner=bf16,outer=bf16}"] < 0.02
+    assert found["avx512_bf16"] < 1e-5
+    assert found["hopper_fp8"] > 10 * found[swamping.PROFILE_TEXTS[-1]]
