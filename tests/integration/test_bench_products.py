@@ -20,7 +20,8 @@ def _run(script: str, *options: str) -> str:
 
 def test_products_are_measured_beside_onnx_runtimes() -> None:
     told = _run("bench_gemm.py", "--sizes", "32", "--seconds", "0", "--only", "bf16")
-    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines()[2:] if line.strip()}
+    lines = [line.split() for line in told.splitlines() if line.startswith(" ")]
+    rows = {name: figures for name, *figures in lines[1:]}
     assert {"avx512_bf16", "torch_cpu_bf16", "sequential{format=bf16}"} <= rows.keys()
     assert all(float(figures[-1]) > 0 for figures in rows.values())
     assert rows["ONNX"][-1] == "1"
