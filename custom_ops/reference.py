@@ -22,6 +22,7 @@ from onnx.reference.op_run import OpRun
 from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
+from onnxbf.custom_ops.reference_conv import Conv, ConvInputGrad, ConvWeightGrad
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import (
     CAST_DEFAULTS,
@@ -216,6 +217,9 @@ REFERENCE_OPS: list[type[OpRun]] = [
     MatMul,
     FusedMatMul,
     Gemm,
+    Conv,
+    ConvInputGrad,
+    ConvWeightGrad,
     *GRADIENT_OPS,
     Elementwise,
 ]

@@ -60,12 +60,12 @@ def product(
     return found[..., 0] if b.ndim == 1 else found
 
 
-class _Product(OpRun):
+class ProductOp(OpRun):
     """What the operators share: casts of operands and result, and errors that name the node."""
 
     op_domain = DOMAIN
 
-    def _compute(
+    def compute(
         self,
         a: Floats,
         b: Floats,
@@ -84,18 +84,20 @@ class _Product(OpRun):
         key = {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
         try:
             profile = parse_arithmetic(arithmetic)
-            sums = product(profile, _cast(a, cast_a), _cast(b, cast_b), **key)
+            sums = product(profile, cast_as(a, cast_a), cast_as(b, cast_b), **key)
         except (OnnxbfError, ValueError) as error:
             failed = self.onnx_node
             raise ModelError(f"{failed.op_type} node {failed.name!r}: {error}") from None
         if alpha != 1.0:
             sums = np.float32(alpha) * sums
         if c is not None:
-            sums = sums + (c if beta == 1.0 else np.float32(beta) * c)
-        return (np.asarray(_cast(np.asarray(sums, np.float32), cast_y)),)
+            with np.errstate(invalid="ignore", over="ignore"):
+                sums = sums + (c if beta == 1.0 else np.float32(beta) * c)
+        return (np.asarray(cast_as(np.asarray(sums, np.float32), cast_y)),)
 
 
-def _cast(array: Floats, text: str) -> Floats:
+def cast_as(array: Floats, text: str) -> Floats:
+    """Rounded as the text of a cast says; as it is where that is empty."""
     return round_array(array, parse_cast(text)) if text else array
 
 
@@ -103,16 +105,16 @@ def _turned(matrix: Floats, transposed: int) -> Floats:
     return np.swapaxes(matrix, -1, -2) if transposed and matrix.ndim > 1 else matrix
 
 
-class MatMul(_Product):
+class MatMul(ProductOp):
     """The product of two tensors of matrices."""
 
     def _run(
         self, a: Floats, b: Floats, step: NDArray[np.int64] | None = None, **attributes: Any
     ) -> tuple[Floats]:
-        return self._compute(a, b, None, step, **attributes)
+        return self.compute(a, b, None, step, **attributes)
 
 
-class FusedMatMul(_Product):
+class FusedMatMul(ProductOp):
     """The same, of matrices that may be transposed, times a factor."""
 
     def _run(
@@ -124,10 +126,10 @@ class FusedMatMul(_Product):
         transB: int = 0,
         **attributes: Any,
     ) -> tuple[Floats]:
-        return self._compute(_turned(a, transA), _turned(b, transB), None, step, **attributes)
+        return self.compute(_turned(a, transA), _turned(b, transB), None, step, **attributes)
 
 
-class Gemm(_Product):
+class Gemm(ProductOp):
     """The product of two matrices, and a third added."""
 
     def _run(
@@ -140,4 +142,4 @@ class Gemm(_Product):
         transB: int = 0,
         **attributes: Any,
     ) -> tuple[Floats]:
-        return self._compute(_turned(a, transA), _turned(b, transB), c, step, **attributes)
+        return self.compute(_turned(a, transA), _turned(b, transB), c, step, **attributes)

@@ -56,6 +56,15 @@ RANGE_DEFAULTS: Mapping[str, Attribute] = {
     "node": 0,
 }
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
+# Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
+_CONVOLUTION: Mapping[str, Attribute] = {
+    "auto_pad": "NOTSET",
+    "dilations": 1,
+    "group": 1,
+    "kernel_shape": "that of w",
+    "pads": 0,
+    "strides": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,24 @@ OPS: dict[str, CustomOp] = {
             ("a", "b", "c?", "step?"),
             {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
             "ONNX's Gemm under an arithmetic profile",
+        ),
+        CustomOp(
+            "Conv",
+            ("x", "w", "b?", "step?"),
+            {**COMPUTE_DEFAULTS, **_CONVOLUTION},
+            "ONNX's Conv under an arithmetic profile",
+        ),
+        CustomOp(
+            "ConvInputGrad",
+            ("dy", "w", "x", "step?"),
+            {**COMPUTE_DEFAULTS, **_CONVOLUTION},
+            "the gradient of its x under an arithmetic profile",
+        ),
+        CustomOp(
+            "ConvWeightGrad",
+            ("dy", "x", "w", "step?"),
+            {**COMPUTE_DEFAULTS, **_CONVOLUTION},
+            "the gradient of its w under an arithmetic profile, and that of its b",
         ),
         *TRAINING_OPS,
         CustomOp(

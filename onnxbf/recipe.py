@@ -33,7 +33,8 @@ else:
 AnyCast = Cast | RangeCast
 
 _ANY = "*"
-EMULATED = ("MatMul", "FusedMatMul", "Gemm")  # operators that can sum as an arithmetic says
+# Operators that can sum as an arithmetic says.
+EMULATED = ("MatMul", "FusedMatMul", "Gemm", "Conv", "ConvGrad")
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 _NAME = re.compile(r"[\w-][\w.-]*")
 
@@ -46,7 +47,7 @@ class Rule:
         ops: operator types and classes (``gemm``, ``elementwise`` ...); ``*`` is every compute op.
         name: a regular expression found in the node's name; None matches all.
         phase: None matches all.
-        arithmetic: how matrix products sum; None as the runtime does.
+        arithmetic: how products and convolutions sum; None as the runtime does.
         weight_gradients: the gradients of weights, rounded when they are whole. Until then, and
             where this is None, they are in float32, whatever ``outputs`` says.
     """

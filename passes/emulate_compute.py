@@ -1,4 +1,4 @@
-"""Replace matrix products by operators that sum as an arithmetic profile says."""
+"""Replace products and convolutions by operators that sum as an arithmetic profile says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxbf.arithmetic import PROFILES, Arithmetic
@@ -21,6 +22,23 @@ from onnxbf.recipe import EMULATED, Recipe
 from onnxbf.report import Emulated
 
 _CASTS = ("cast_a", "cast_b")
+
+
+@dataclass(frozen=True, slots=True)
+class _Emulation:
+    """Which operator of ours does what a node does.
+
+    Attributes:
+        inputs: which inputs of the node it takes, in its own order: two operands, then what it
+            adds, or that of which it needs the shape alone.
+        outputs: which outputs of the node it gives.
+        sizing: whether the third is of the latter kind.
+    """
+
+    operator: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...] = (0,)
+    sizing: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,8 +114,46 @@ def _has_operator(node: ir.Node) -> bool:
     """Whether an operator of ours does all that this node does."""
     if node.op_type not in EMULATED:
         return False
-    known = OPS[node.op_type].attributes
+    emulation = _emulation(node)
+    if emulation is None:
+        return False
+    known = OPS[emulation.operator].attributes
     return all(name in known or not attribute.value for name, attribute in node.attributes.items())
+
+
+def _emulation(node: ir.Node, stochastic: bool = False) -> _Emulation | None:
+    """A Gemm without C becomes a FusedMatMul where it is to have a step.
+
+    ONNX Runtime 1.19 does not survive a custom operator with an input left out before another.
+    """
+    if node.op_type == "ConvGrad":
+        return _gradient_emulation(node)
+    if node.op_type in ("MatMul", "FusedMatMul"):
+        return _Emulation(node.op_type, (0, 1))
+    if node.op_type == "Gemm" and stochastic and not _has_term(node):
+        return _Emulation("FusedMatMul", (0, 1))
+    return _Emulation(node.op_type, (0, 1, 2))
+
+
+def _gradient_emulation(node: ir.Node) -> _Emulation | None:
+    """Of a node that gives one of both gradients, as SplitGradients leaves them."""
+    to_input, to_weights, to_bias = (
+        index < len(node.outputs) and _is_read(node.outputs[index]) for index in range(3)
+    )
+    if to_input and not (to_weights or to_bias):
+        return _Emulation("ConvInputGrad", (0, 2, 1), (0,), sizing=True)
+    if to_weights and not to_input:
+        outputs = (1, 2) if to_bias else (1,)
+        return _Emulation("ConvWeightGrad", (0, 1, 2), outputs, sizing=True)
+    return None
+
+
+def _is_read(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def _has_term(node: ir.Node) -> bool:
+    return len(node.inputs) > 2 and node.inputs[2] is not None
 
 
 def _replace(
@@ -106,58 +162,59 @@ def _replace(
     chosen: dict[ir.Node, Arithmetic],
     swallowed: dict[str, str],
 ) -> ir.Node:
-    graph = node.graph
-    assert graph is not None
-    inputs, casts = list(node.inputs), {}
-    for index, attribute in enumerate(_CASTS):
-        quantize = _swallowable(inputs[index])
+    graph, emulation = node.graph, _emulation(node, arithmetic.stochastic)
+    assert graph is not None and emulation is not None
+    inputs = [node.inputs[index] for index in emulation.inputs if index < len(node.inputs)]
+    casts = {}
+    for index, value in enumerate(inputs[: 3 if emulation.sizing else 2]):
+        quantize = _swallowable(value)
         if quantize is None or not _read_by_products_alone(quantize, chosen):
             continue
         cast = node_cast(quantize)
         inputs[index] = quantize.inputs[0]
-        if cast != arithmetic.operands:
-            casts[attribute] = str(cast)
+        if index < len(_CASTS) and cast != arithmetic.operands:
+            casts[_CASTS[index]] = str(cast)
         swallowed[quantize.name or ""] = node.name or ""
-    result, after = node.outputs[0], _rounding_after(node)
+    results = [node.outputs[index] for index in emulation.outputs]
+    after = _rounding_after(results[0])
     if after is not None:
         casts["cast_y"] = str(node_cast(after))
         swallowed[after.name or ""] = node.name or ""
-        result = after.outputs[0]
-    operator = _operator(node, arithmetic)
-    inputs = inputs[:2] if operator != node.op_type else inputs
-    known = OPS[operator].attributes
+        results[0] = after.outputs[0]
+    if emulation.operator == "Conv" and arithmetic.stochastic and not _has_term(node):
+        inputs = [*inputs[:2], _no_bias(node)]
+    known = OPS[emulation.operator].attributes
     kept = {name: each for name, each in node.attributes.items() if name in known}
     made = ir.node(
-        operator,
+        emulation.operator,
         inputs,
         {**kept, "arithmetic": str(arithmetic), **casts},
         domain=DOMAIN,
         name=node.name,
+        num_outputs=len(results),
         metadata_props=dict(node.metadata_props),
     )
     graph.insert_before(node, made)
-    take_place(made.outputs[0], result)
+    for new, old in zip(made.outputs, results):
+        take_place(new, old)
     before = [value for value in node.inputs if value is not None]
     if after is not None:
         graph.remove(after, safe=True)
     graph.remove(node, safe=True)
     for value in before:
         quantize = _swallowable(value)
-        unread = quantize is not None and not value.uses() and not value.is_graph_output()
-        if quantize is not None and unread and quantize.graph is not None:
+        if quantize is not None and not _is_read(value) and quantize.graph is not None:
             quantize.graph.remove(quantize, safe=True)
     return made
 
 
-def _operator(node: ir.Node, arithmetic: Arithmetic) -> str:
-    """A Gemm without C becomes a FusedMatMul where it is to have a step.
-
-    ONNX Runtime 1.19 does not survive a custom operator with an input left out before another.
-    """
-    has_term = len(node.inputs) > 2 and node.inputs[2] is not None
-    if node.op_type == "Gemm" and arithmetic.stochastic and not has_term:
-        return "FusedMatMul"
-    return node.op_type
+def _no_bias(node: ir.Node) -> ir.Value:
+    """A bias without elements, in the place of one that is left out before a step."""
+    assert node.graph is not None
+    empty = ir.node("Constant", [], {"value": ir.tensor(np.zeros(0, np.float32))})
+    empty.name = empty.outputs[0].name = f"{node.name}_no_bias"
+    node.graph.insert_before(node, empty)
+    return empty.outputs[0]
 
 
 def _swallowable(value: ir.Value | None) -> ir.Node | None:
@@ -181,13 +238,16 @@ def _read_by_products_alone(quantize: ir.Node, chosen: dict[ir.Node, Arithmetic]
     value = quantize.outputs[0]
     if value.is_graph_output() or quantize.graph is None:
         return False
-    return all(reader in chosen and index < len(_CASTS) for reader, index in value.uses())
+    return all(
+        reader in chosen and (index < len(_CASTS) or reader.op_type == "ConvGrad")
+        for reader, index in value.uses()
+    )
 
 
-def _rounding_after(node: ir.Node) -> ir.Node | None:
-    """The quantize node that alone reads what a node gives."""
-    value = node.outputs[0]
-    readers = [reader for reader, _ in value.uses()]
-    if len(readers) != 1 or value.is_graph_output() or readers[0].graph is not node.graph:
+def _rounding_after(value: ir.Value) -> ir.Node | None:
+    """The quantize node that alone reads a value."""
+    readers, producer = [reader for reader, _ in value.uses()], value.producer()
+    assert producer is not None
+    if len(readers) != 1 or value.is_graph_output() or readers[0].graph is not producer.graph:
         return None
     return readers[0] if _swallowable(readers[0].outputs[0]) else None

@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kRowBlock = 96;     // rows of a task: several tiles, that one panel of b serves
 constexpr int64_t kDepthBlock = 192;  // products that they take in turn: what the nearest cache holds
 constexpr int64_t kLargestBlock = kRowBlock * 32;  // sums of a task
+constexpr int64_t kFewPanels = 8;     // with so many, or fewer, of b, tasks are made as small as can be
 
 float float_of(uint32_t bits) {
   float number;
@@ -32,26 +33,48 @@ class Multiplication {
         chunk_(arithmetic.chunk_of(product.inner)),
         plan_(make_plan(arithmetic.accumulator)),
         outer_plan_(make_plan(arithmetic.outer)),
-        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, form()),
-        b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns, form()) {
-  }
+        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, form(), false),
+        right_panels_(batch() * ((product.columns + tiles_.columns - 1) / tiles_.columns)),
+        late_(product.b.gather != nullptr && right_panels_ > kFewPanels),
+        b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns, form(),
+           late_) {}
 
   void run(const ParallelFor& parallel) {
     parallel(a_.tasks() + b_.tasks(), [&](int64_t i) {
       const FloatEnvironment nearest(false);
       i < a_.tasks() ? a_.run(i) : b_.run(i - a_.tasks());
     });
-    const int64_t tiles_of_block = kRowBlock / tiles_.rows;
+    const int64_t largest = kRowBlock / tiles_.rows;
+    if (late_) {
+      parallel(right_panels_, [&](int64_t i) { compute_late(i, largest); });
+      return;
+    }
+    const int64_t tiles_of_block = right_panels_ > kFewPanels ? largest : 1;
     const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
-    const int64_t batch = static_cast<int64_t>(product_.a.used.size());
-    parallel(batch * b_.panels() * row_blocks, [&](int64_t i) {
+    parallel(right_panels_ * row_blocks, [&](int64_t i) {
       const int64_t first = i % row_blocks * tiles_of_block;
       const int64_t last = std::min(first + tiles_of_block, a_.panels());
-      compute({i / row_blocks / b_.panels(), first, last, i / row_blocks % b_.panels()});
+      const int64_t batch = i / row_blocks / b_.panels(), column = i / row_blocks % b_.panels();
+      compute({batch, first, last, column, b_.panel(used(product_.b, batch), column)});
     });
   }
 
  private:
+  int64_t batch() const { return static_cast<int64_t>(product_.a.used.size()); }
+
+  // All products of a panel of b, which exists no longer than that.
+  void compute_late(int64_t index, int64_t tiles_of_block) const {
+    const int64_t batch = index / b_.panels(), column = index % b_.panels();
+    const Panels own(1, b_.panel_floats());
+    {
+      const FloatEnvironment nearest(false);
+      b_.fill(used(product_.b, batch), column, own[0]);
+    }
+    for (int64_t first = 0; first < a_.panels(); first += tiles_of_block) {
+      compute({batch, first, std::min(first + tiles_of_block, a_.panels()), column, own[0]});
+    }
+  }
+
   // The kernels for bfloat16 count on NaNs whose payload does not carry.
   Packing::Form form() const {
     if (has_instruction()) return Packing::kPairs;
@@ -75,6 +98,7 @@ class Multiplication {
   // Tiles of one product of the batch, one below the other.
   struct Block {
     int64_t batch, first, last, column;  // panels
+    const float* b;                      // that of `column`
   };
 
   void compute(const Block& block) const {
@@ -96,14 +120,11 @@ class Multiplication {
 
   int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
 
-  static int64_t which(const Factor& factor, const Block& block) {
-    return factor.used[static_cast<size_t>(block.batch)];
+  static int64_t used(const Factor& factor, int64_t batch) {
+    return factor.used[static_cast<size_t>(batch)];
   }
   const float* left(const Block& block, int64_t row) const {
-    return a_.panel(which(product_.a, block), row);
-  }
-  const float* right(const Block& block) const {
-    return b_.panel(which(product_.b, block), block.column);
+    return a_.panel(used(product_.a, block.batch), row);
   }
 
   SumRandom random(const Block& block, int64_t row, int64_t rounding) const {
@@ -122,7 +143,7 @@ class Multiplication {
         add_pairs(block, start / 2, std::min(length, end - start) / 2, sums);
         continue;
       }
-      const float* b = right(block) + start * tiles_.columns;
+      const float* b = block.b + start * tiles_.columns;
       for (int64_t row = block.first; row < block.last; ++row) {
         add_part(random(block, row, start), std::min(length, end - start),
                  left(block, row) + start * tiles_.rows, b,
@@ -132,9 +153,10 @@ class Multiplication {
   }
 
   void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const {
-    const uint32_t* b = b_.pairs(which(product_.b, block), block.column) + first * tiles_.columns;
+    const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
+    const uint32_t* b = pairs(block.b) + first * tiles_.columns;
     for (int64_t row = block.first; row < block.last; ++row) {
-      const uint32_t* a = a_.pairs(which(product_.a, block), row) + first * tiles_.rows;
+      const uint32_t* a = pairs(left(block, row)) + first * tiles_.rows;
       tiles_.bfloat16_pairs(count, a, b, sums + (row - block.first) * tile_size());
     }
   }
@@ -164,7 +186,7 @@ class Multiplication {
       for (int64_t row = block.first; row < block.last; ++row) {
         tiles_.chunk_bfloat16(plan_, false, std::min(chunk_, depth_ - start),
                               left(block, row) + start * tiles_.rows,
-                              right(block) + start * tiles_.columns,
+                              block.b + start * tiles_.columns,
                               sums + (row - block.first) * tile_size());
       }
     }
@@ -182,7 +204,7 @@ class Multiplication {
     for (int64_t i = 0; i < rows; ++i) {
       float* results = sums + i * tiles_.columns;
       if (arithmetic_.result) round(*arithmetic_.result, results, columns);
-      scale(results, first_row + i, first_column, columns);
+      scale(results, block.batch, first_row + i, first_column, columns);
       if (product_.result) round(*product_.result, results, columns);
       const int64_t row = block.batch * product_.rows + first_row + i;
       std::copy_n(results, columns, product_.out + row * product_.columns + first_column);
@@ -195,7 +217,7 @@ class Multiplication {
       float* results = sums + i * tiles_.columns;
       for (int64_t j = 0; j < columns; ++j) {
         if (results[j] == results[j]) continue;
-        results[j] = nan(left(block, row_panel) + i, right(block) + j);
+        results[j] = nan(left(block, row_panel) + i, block.b + j);
       }
     }
   }
@@ -292,11 +314,13 @@ class Multiplication {
     return float_of(kQuietNan | kSign);
   }
 
-  void scale(float* results, int64_t row, int64_t first_column, int64_t columns) const {
+  void scale(float* results, int64_t batch, int64_t row, int64_t first_column,
+             int64_t columns) const {
     const auto& [alpha, beta] = std::pair(product_.alpha, product_.beta);
     for (int64_t j = 0; j < columns && alpha != 1; ++j) results[j] *= alpha;
     if (product_.c == nullptr) return;
     const float* c = product_.c + row * product_.c_row_stride;
+    if (!product_.c_first.empty()) c += product_.c_first[static_cast<size_t>(batch)];
     for (int64_t j = 0; j < columns; ++j) {
       const float term = c[(first_column + j) * product_.c_column_stride];
       results[j] += beta != 1 ? beta * term : term;
@@ -310,7 +334,10 @@ class Multiplication {
   int64_t depth_;  // products of each sum, those that fill up a pair among them
   int64_t chunk_;
   Plan plan_, outer_plan_;
-  Packing a_, b_;
+  Packing a_;
+  int64_t right_panels_;  // of b, in all products of the batch
+  bool late_;             // whether they are packed one by one
+  Packing b_;
 };
 
 }  // namespace

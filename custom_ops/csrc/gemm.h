@@ -15,6 +15,16 @@ namespace onnxbf {
 // Calls body(i) for each i of [0, count), on as many threads as the caller has.
 using ParallelFor = std::function<void(int64_t count, const std::function<void(int64_t)>& body)>;
 
+// Some rows of a (columns of b) and products of a panel: number k of row i goes to to[places[k - begin] + i].
+// What is not written is zero.
+struct PanelPart {
+  int64_t first, count;  // rows
+  int64_t begin, end;    // products
+  const int64_t* places;
+  float* to;
+};
+using Gather = std::function<void(const float* matrix, const PanelPart& part)>;
+
 // One factor of a batch of products. Strides count numbers.
 struct Factor {
   std::vector<const float*> matrices;  // the distinct ones
@@ -22,6 +32,8 @@ struct Factor {
   int64_t outer_stride;                // from row to row of `a`, from column to column of `b`
   int64_t inner_stride;                // along the sums
   std::optional<CastSpec> cast;        // rounds it beforehand
+  int64_t run = 0, run_stride = 0;     // after so many products the next run begins; 0: one run
+  Gather gather = nullptr;             // where strides do not say what a matrix holds
 };
 
 struct Product {
@@ -34,6 +46,7 @@ struct Product {
   float alpha = 1, beta = 1;
   const float* c = nullptr;
   int64_t c_row_stride = 0, c_column_stride = 0;
+  std::vector<int64_t> c_first{};  // where in c each product of the batch begins; empty: at 0
   std::optional<CastSpec> result;
   RandomKey random{};  // of sums that are rounded stochastically; they are fewer than 2^32
 };

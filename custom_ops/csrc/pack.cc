@@ -48,7 +48,7 @@ Panels::Panels(int64_t count, int64_t floats)
       first_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) / 4) {}
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
-                 int64_t size, int64_t inner, int64_t width, Form form)
+                 int64_t size, int64_t inner, int64_t width, Form form, bool late)
     : kernels_(kernels),
       arithmetic_(arithmetic),
       factor_(factor),
@@ -60,11 +60,11 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       panels_(divide_up(size, width)),
       blocks_(divide_up(depth_, kBlock)),
       by_blocks_(factor.outer_stride == 1 && factor.inner_stride != 1),
+      late_(late),
       flushes_(arithmetic.denormals_in_are_zero &&
                !(arithmetic.operands && arithmetic.operands->flush != 0)),
       form_(form),
-      memory_(static_cast<int64_t>(factor.matrices.size()) * panels_,
-              depth_ * width / (form == kPairs ? 2 : 1)) {
+      memory_(late ? 0 : static_cast<int64_t>(factor.matrices.size()) * panels_, panel_floats()) {
   add(factor.cast);
   add(arithmetic.operands);
 }
@@ -76,19 +76,21 @@ void Packing::add(const std::optional<CastSpec>& cast) {
 
 // By blocks, all panels in turn: reading goes along the rows of the matrix in memory.
 int64_t Packing::tasks() const {
+  if (late_) return 0;
   return static_cast<int64_t>(factor_.matrices.size()) * (by_blocks_ ? blocks_ : panels_);
 }
 
 void Packing::run(int64_t task) const {
-  if (!by_blocks_) {
-    for (int64_t begin = 0; begin < depth_; begin += kBlock) {
-      pack(task / panels_, task % panels_, begin, std::min(begin + kBlock, depth_));
-    }
-    return;
-  }
-  const int64_t begin = task % blocks_ * kBlock;
+  if (!by_blocks_) return fill(task / panels_, task % panels_, memory_[task]);
+  const int64_t matrix = task / blocks_, begin = task % blocks_ * kBlock;
   for (int64_t panel = 0; panel < panels_; ++panel) {
-    pack(task / blocks_, panel, begin, std::min(begin + kBlock, depth_));
+    pack(matrix, panel, begin, std::min(begin + kBlock, depth_), memory_[matrix * panels_ + panel]);
+  }
+}
+
+void Packing::fill(int64_t matrix, int64_t index, float* memory) const {
+  for (int64_t begin = 0; begin < depth_; begin += kBlock) {
+    pack(matrix, index, begin, std::min(begin + kBlock, depth_), memory);
   }
 }
 
@@ -102,41 +104,57 @@ int64_t Packing::place(int64_t k) const {
 }
 
 // The products [begin, end) of one panel; they keep to places [begin, end).
-void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end) const {
+void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
+                   float* memory) const {
   const int64_t first = panel * width_;
   const int64_t count = std::min(width_, size_ - first);
-  float* memory = memory_[matrix * panels_ + panel];
   alignas(64) float block[kBlock * kWidest];
   float* to = form_ == kPairs ? block : memory + begin * width_;
   const int64_t last = std::min(end, inner_);
-  if (count < width_ || last < end) std::fill_n(to, (end - begin) * width_, 0.0f);
-  const float* from = factor_.matrices[static_cast<size_t>(matrix)] + first * factor_.outer_stride;
-  copy(from, to, count, begin, last);
+  if (factor_.gather != nullptr || count < width_ || last < end) {
+    std::fill_n(to, (end - begin) * width_, 0.0f);
+  }
+  int64_t places[kBlock];
+  for (int64_t k = begin; k < last; ++k) places[k - begin] = (place(k) - begin) * width_;
+  const float* from = factor_.matrices[static_cast<size_t>(matrix)];
+  const PanelPart part{first, count, begin, last, places, to};
+  factor_.gather != nullptr ? factor_.gather(from, part) : copy_runs(from, part);
   finish(to, (end - begin) * width_);
   if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory + begin / 2 * width_);
 }
 
-void Packing::copy(const float* from, float* to, int64_t count, int64_t begin, int64_t end) const {
-  int64_t places[kBlock];
-  for (int64_t k = begin; k < end; ++k) places[k - begin] = (place(k) - begin) * width_;
-  if (factor_.outer_stride == 1 && count == width_) {
+void Packing::copy_runs(const float* from, const PanelPart& part) const {
+  from += part.first * factor_.outer_stride;
+  const int64_t run = factor_.run != 0 ? factor_.run : std::max<int64_t>(inner_, 1);
+  for (int64_t k = part.begin; k < part.end;) {
+    const int64_t end = std::min(k / run * run + run, part.end);
+    copy(from + k / run * factor_.run_stride + k % run * factor_.inner_stride,
+         {part.first, part.count, k, end, part.places + (k - part.begin), part.to});
+    k = end;
+  }
+}
+
+// Numbers of one run, from the first one on.
+void Packing::copy(const float* from, const PanelPart& part) const {
+  const int64_t products = part.end - part.begin;
+  if (factor_.outer_stride == 1 && part.count == width_) {
     const size_t bytes = static_cast<size_t>(width_) * sizeof(float);
-    for (int64_t k = begin; k < end; ++k) {
-      std::memcpy(to + places[k - begin], from + k * factor_.inner_stride, bytes);
+    for (int64_t k = 0; k < products; ++k) {
+      std::memcpy(part.to + part.places[k], from + k * factor_.inner_stride, bytes);
     }
     return;
   }
-  from += begin * factor_.inner_stride;
   int64_t i = 0;
   if (factor_.inner_stride == 1) {
-    for (; i + 4 <= count; i += 4) {
-      turn_four(from + i * factor_.outer_stride, factor_.outer_stride, end - begin, places, to + i);
+    for (; i + 4 <= part.count; i += 4) {
+      turn_four(from + i * factor_.outer_stride, factor_.outer_stride, products, part.places,
+                part.to + i);
     }
   }
-  for (; i < count; ++i) {
+  for (; i < part.count; ++i) {
     const float* numbers = from + i * factor_.outer_stride;
-    for (int64_t k = 0; k < end - begin; ++k) {
-      to[places[k] + i] = numbers[k * factor_.inner_stride];
+    for (int64_t k = 0; k < products; ++k) {
+      part.to[part.places[k] + i] = numbers[k * factor_.inner_stride];
     }
   }
 }

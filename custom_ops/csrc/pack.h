@@ -31,11 +31,12 @@ class Packing {
     kPairs,        // of bfloat16: see PairsFunction
   };
 
-  // `size`: of the factor's rows (columns), `inner`: of the sums.
+  // `size`: of the factor's rows (columns), `inner`: of the sums. `late`: panels are not kept, but
+  // filled one by one: all of them would take too much memory.
   Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor, int64_t size,
-          int64_t inner, int64_t width, Form form);
+          int64_t inner, int64_t width, Form form, bool late);
 
-  // The work, in parts that may run at the same time.
+  // The work, in parts that may run at the same time; none where it is done late.
   int64_t tasks() const;
   void run(int64_t task) const;
 
@@ -43,9 +44,9 @@ class Packing {
   const float* panel(int64_t matrix, int64_t index) const {
     return memory_[matrix * panels_ + index];
   }
-  const uint32_t* pairs(int64_t matrix, int64_t index) const {
-    return reinterpret_cast<const uint32_t*>(panel(matrix, index));
-  }
+  // One panel in memory of the caller's.
+  int64_t panel_floats() const { return depth_ * width_ / (form_ == kPairs ? 2 : 1); }
+  void fill(int64_t matrix, int64_t index, float* memory) const;
 
  private:
   struct Step {
@@ -55,8 +56,9 @@ class Packing {
 
   void add(const std::optional<CastSpec>& cast);
   int64_t place(int64_t k) const;
-  void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end) const;
-  void copy(const float* from, float* to, int64_t count, int64_t begin, int64_t end) const;
+  void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end, float* memory) const;
+  void copy_runs(const float* from, const PanelPart& part) const;
+  void copy(const float* from, const PanelPart& part) const;
   void finish(float* numbers, int64_t count) const;
   void pair_up(const float* numbers, int64_t pairs, float* words) const;
 
@@ -65,6 +67,7 @@ class Packing {
   const Factor& factor_;
   int64_t size_, inner_, depth_, chunk_, width_, panels_, blocks_;
   bool by_blocks_;  // neighbours in a panel are neighbours in memory
+  bool late_;
   bool flushes_;
   Form form_;
   std::vector<Step> casts_;

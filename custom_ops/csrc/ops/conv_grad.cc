@@ -1,14 +1,13 @@
 #include <algorithm>
 
 #include "conv_gradient.h"
+#include "ops/conv_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
-
-using Sizes = std::vector<int64_t>;
 
 // Memory for so many tasks at a time: each strand runs every so manieth task.
 constexpr int64_t kStrands = 32;
@@ -26,16 +25,11 @@ class ConvGrad {
 
   static void infer(const ort::Inference&) {}
 
-  explicit ConvGrad(const ort::KernelAttributes& node)
-      : auto_pad_(node.choice("auto_pad", {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"})),
-        group_(node.integer("group", 1, 1, INT32_MAX)),
-        pads_(node.integers("pads")),
-        strides_(node.integers("strides")),
-        dilations_(node.integers("dilations")) {}
+  explicit ConvGrad(const ort::KernelAttributes& node) : attributes_(node) {}
 
   void compute(const ort::Context& context) const {
     const ort::Tensor dy = context.input(0), x = context.input(1), w = context.input(2);
-    const ConvShape shape = make_shape(dy.shape, x.shape, w.shape);
+    const ConvShape shape = attributes_.shape(x.shape, w.shape, dy.shape);
     auto* dx = static_cast<float*>(context.optional_output(0, ort::kFloat, x.shape));
     auto* dw = static_cast<float*>(context.optional_output(1, ort::kFloat, w.shape));
     auto* db = static_cast<float*>(context.optional_output(2, ort::kFloat, {w.shape[0]}));
@@ -83,52 +77,7 @@ class ConvGrad {
                            [&](int64_t i) { gradient.add(i, memory.data(), dw, db); });
   }
 
-  ConvShape make_shape(const Sizes& dy, const Sizes& x, const Sizes& w) const {
-    const size_t rank = x.size();
-    if (rank < 3 || rank > 5 || w.size() != rank || dy.size() != rank) {
-      throw ort::Error("dy, x and w must have the same rank, from 3 to 5.");
-    }
-    if (w[0] % group_ != 0 || x[1] != w[1] * group_ || dy[1] != w[0] || dy[0] != x[0]) {
-      throw ort::Error("the shapes of dy, x and w do not fit each other.");
-    }
-    ConvShape shape{x[0], group_, w[1], w[0] / group_, {1, 1, 1}, {1, 1, 1}, {1, 1, 1},
-                    {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
-    const size_t dimensions = rank - 2;
-    const auto of = [&](const Sizes& sizes, size_t i, int64_t fallback, size_t count) {
-      if (sizes.empty()) return fallback;
-      if (sizes.size() == count) return sizes[i];
-      throw ort::Error("pads, strides and dilations must fit the dimensions of x.");
-    };
-    for (size_t i = 0; i < dimensions; ++i) {
-      const size_t d = 3 - dimensions + i;
-      shape.in[d] = x[i + 2];
-      shape.out[d] = dy[i + 2];
-      shape.kernel[d] = w[i + 2];
-      shape.strides[d] = of(strides_, i, 1, dimensions);
-      shape.dilations[d] = of(dilations_, i, 1, dimensions);
-      if (shape.strides[d] < 1 || shape.dilations[d] < 1 || shape.kernel[d] < 1) {
-        throw ort::Error("strides, dilations and the sizes of a kernel must be positive.");
-      }
-      const int64_t reach = (shape.kernel[d] - 1) * shape.dilations[d] + 1;
-      int64_t begin = of(pads_, i, 0, 2 * dimensions);
-      int64_t both = begin + of(pads_, i + dimensions, 0, 2 * dimensions);
-      if (auto_pad_ != 0) {
-        const bool same = auto_pad_ != 3;
-        const int64_t spanned = (shape.out[d] - 1) * shape.strides[d] + reach;
-        both = same ? std::max<int64_t>(spanned - shape.in[d], 0) : 0;
-        begin = auto_pad_ == 1 ? both / 2 : both - both / 2;
-      }
-      shape.pads[d] = begin;
-      if ((shape.in[d] + both - reach) / shape.strides[d] + 1 != shape.out[d]) {
-        throw ort::Error("the shape of dy is not that of the convolution of x by w.");
-      }
-    }
-    return shape;
-  }
-
-  int32_t auto_pad_;
-  int64_t group_;
-  Sizes pads_, strides_, dilations_;
+  ConvAttributes attributes_;
   mutable ScratchPool scratch_;
 };
 

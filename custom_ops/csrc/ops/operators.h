@@ -15,6 +15,9 @@ const ort::CustomOp* matmul_operator(const ort::Api& api);
 const ort::CustomOp* fused_matmul_operator(const ort::Api& api);
 const ort::CustomOp* gemm_operator(const ort::Api& api);
 const ort::CustomOp* quantize_range_operator(const ort::Api& api);
+const ort::CustomOp* conv_operator(const ort::Api& api);
+const ort::CustomOp* conv_input_grad_operator(const ort::Api& api);
+const ort::CustomOp* conv_weight_grad_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_operator(const ort::Api& api);
 
 // One for each type of input: operators of one name may differ in their types.

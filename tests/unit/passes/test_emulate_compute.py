@@ -8,15 +8,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import helper
 
 from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import parse_cast
 from onnxbf.graph import PARAMETER, mark_kind
+from onnxbf.passes.emulate_compute import EmulateCompute
 from onnxbf.passes.pipeline import convert
 from onnxbf.protos import to_proto
 from onnxbf.recipe import RECIPES, Recipe, Rule, load_recipe
+from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import Floats, same_bits
 from tests.small_models import check_in_both, model, node, ours, value
@@ -150,17 +153,112 @@ def test_a_gemm_without_a_term_can_have_a_step() -> None:
     check_in_both(to_proto(made), feeds)
 
 
+AROUND = {"pads": [1, 0, 1, 1], "strides": [2, 1], "group": 2}
+CONV_SHAPES = {"x": [2, 4, 5, 4], "w": [6, 2, 3, 2], "b": [6], "dy": [2, 6, 3, 4]}
+
+
+def _conv_feeds() -> dict[str, Floats]:
+    return {name: _floats(*shape) for name, shape in CONV_SHAPES.items()}
+
+
+def _conv(nodes: list[onnx.NodeProto], **outputs: str) -> onnx.ModelProto:
+    """Outputs by name, each of the shape of an input."""
+    return model(
+        nodes,
+        [value(name, shape=shape) for name, shape in CONV_SHAPES.items()],
+        [value(name, shape=CONV_SHAPES[like]) for name, like in outputs.items()],
+        opsets={"com.microsoft": 1},
+    )
+
+
+@pytest.mark.parametrize("recipe", ["avx512-bf16", "fp8-chunked"])
+def test_convolutions_forward_and_backward_have_the_bits_of_roundings_around_them(
+    recipe: str,
+) -> None:
+    rule = RECIPES[recipe].rules[0]
+    text = {"arithmetic": str(rule.arithmetic), **AROUND}
+    to_weights = helper.make_node(
+        "ConvWeightGrad", ["qdy", "qx", "w"], ["dw", "db"], domain="ai.onnxbf", **text
+    )
+    around = _conv(
+        [
+            ours("QuantizeDequantize", ["x"], "qx", rule.inputs),
+            ours("QuantizeDequantize", ["w"], "qw", rule.weights),
+            ours("QuantizeDequantize", ["dy"], "qdy", rule.inputs),
+            ours("Conv", ["qx", "qw", "b"], "y_sums", **text),
+            ours("QuantizeDequantize", ["y_sums"], "y", rule.outputs),
+            ours("ConvInputGrad", ["qdy", "qw", "x"], "dx_sums", **text),
+            ours("QuantizeDequantize", ["dx_sums"], "dx", rule.outputs),
+            to_weights,
+        ],
+        y="dy",
+        dx="x",
+        dw="w",
+        db="b",
+    )
+    given = [
+        node("Conv", ["x", "w", "b"], "y", **AROUND),
+        helper.make_node(
+            "ConvGrad",
+            ["dy", "x", "w"],
+            ["dx", "dw", "db"],
+            name="conv_Grad/ConvGrad_0",
+            domain="com.microsoft",
+            **AROUND,
+        ),
+        node("Neg", ["dx"], "minus_dx"),
+    ]
+    trained = ir.from_proto(_conv(given, y="dy", minus_dx="x", dw="w", db="b"))
+    mark_kind(next(v for v in trained.graph.inputs if v.name == "w"), PARAMETER)
+    effects = {"inputs", "weights", "outputs", "arithmetic"}
+    only = Rule(ops=("gemm",), **{name: getattr(rule, name) for name in effects})
+    made, report = convert(trained, Recipe("test", "", (only,)))
+    types = [each.op_type for each in made.graph]
+    assert sorted(types) == ["Conv", "ConvInputGrad", "ConvWeightGrad", "Neg"]
+    assert len(report.emulated) == 3
+    feeds = _conv_feeds()
+    found = check_in_both(to_proto(made), feeds)
+    wanted = dict(zip(["y", "dx", "dw", "db"], Evaluator(around).run(None, feeds)))
+    assert same_bits(found["y"], wanted["y"])
+    assert same_bits(found["minus_dx"], -wanted["dx"])
+    assert same_bits(found["db"], wanted["db"])
+    assert same_bits(found["dw"], wanted["dw"])
+
+
+def test_a_convolution_without_a_bias_can_have_a_step() -> None:
+    trained = ir.from_proto(_conv([node("Conv", ["x", "w"], "y", **AROUND)], y="dy"))
+    mark_kind(next(v for v in trained.graph.inputs if v.name == "w"), PARAMETER)
+    made, _ = convert(trained, _recipe("sequential{rounding=sr}"))
+    assert [each.op_type for each in made.graph] == ["Constant", "Conv"]
+    feeds: dict[str, Any] = {**_conv_feeds(), "step": np.array(3)}
+    found = check_in_both(to_proto(made), feeds)["y"]
+    assert not same_bits(found, check_in_both(to_proto(made), {**feeds, "step": np.array(4)})["y"])
+
+
+def test_gradients_of_a_convolution_that_are_one_node_are_left_alone() -> None:
+    """Outside of a gradient graph nothing splits them."""
+    grad = helper.make_node(
+        "ConvGrad", ["dy", "x", "w"], ["dx", "dw"], name="grad", domain="com.microsoft", **AROUND
+    )
+    both = ir.from_proto(_conv([grad], dx="x", dw="w"))
+    pass_ = EmulateCompute(Report("test"), _recipe("exact"))
+    pass_(both)
+    assert [each.op_type for each in both.graph] == ["ConvGrad"]
+    assert any("ConvGrad x1 sums as the runtime does" in note for note in pass_.report.notes)
+
+
 def test_what_has_no_operator_is_left_and_told() -> None:
-    weights = {"k": _floats(2, 1, 3, 3), "i": np.ones((2, 2), np.int64)}
+    weights = {"k": _floats(1, 2, 3, 3), "i": np.ones((2, 2), np.int64)}
     proto = model(
-        [node("Conv", ["x", "k"], "y"), node("MatMul", ["i", "i"], "z")],
+        [node("ConvTranspose", ["x", "k"], "y"), node("MatMul", ["i", "i"], "z")],
         [value("x", shape=[1, 1, 5, 5])],
-        [value("y", shape=[1, 2, 3, 3]), value("z", onnx.TensorProto.INT64, [2, 2])],
+        [value("y", shape=[1, 2, 7, 7]), value("z", onnx.TensorProto.INT64, [2, 2])],
         weights=weights,
     )
     made, report = convert(proto, _recipe("exact"))
     assert all(each.domain == "" for each in made.graph.node)
-    assert any("Conv x1 sums as the runtime does, not as exact" in n for n in report.notes)
+    told = "ConvTranspose x1 sums as the runtime does, not as exact"
+    assert any(told in note for note in report.notes)
     assert [skip.reason for skip in report.skipped] == ["int64 tensors"]
 
 
@@ -181,8 +279,8 @@ def test_portable_models_have_no_arithmetic() -> None:
 
 def test_an_arithmetic_for_an_operator_that_has_none_is_refused(tmp_path: Any) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('[[rules]]\nops = ["Conv"]\narithmetic = "avx512_bf16"\n')
-    with pytest.raises(Exception, match="Conv cannot sum as avx512_bf16: only MatMul, FusedMatMul"):
+    path.write_text('[[rules]]\nops = ["Einsum"]\narithmetic = "avx512_bf16"\n')
+    with pytest.raises(Exception, match="Einsum cannot sum as avx512_bf16: only MatMul, Fus"):
         load_recipe(path)
     path.write_text('[[rules]]\nops = ["gemm"]\narithmetic = "avx512_bf61"\n')
     with pytest.raises(Exception, match="did you mean 'avx512_bf16'"):

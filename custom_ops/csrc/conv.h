@@ -1,0 +1,26 @@
+// A convolution and its gradients as matrix products (gemm.h), whose factors are gathered while panels are
+// packed: nothing is unfolded in memory. onnxbf/custom_ops/reference_conv.py is the specification.
+//
+// Where a window reaches beyond its image, or a weight meets no output, a product with zero is summed.
+#pragma once
+
+#include "conv_shape.h"
+#include "gemm.h"
+
+namespace onnxbf {
+
+// For each image and group maps x outputs, summed over channels and, within one, over taps.
+// `bias`: nullptr, or a number for each map.
+Product conv_product(const ConvShape& shape, const float* x, const float* w, const float* bias,
+                     float* y);
+
+// For each image and group channels x inputs, summed over maps and, within one, over taps.
+Product conv_input_product(const ConvShape& shape, const float* dy, const float* w, float* dx);
+
+// For each group maps x (channels x taps), summed over images and, within one, over outputs.
+Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw);
+
+// For each group maps x 1: the same sums, of the gradients of outputs alone.
+Product conv_bias_product(const ConvShape& shape, const float* dy, float* db);
+
+}  // namespace onnxbf

@@ -1,0 +1,140 @@
+#include "conv.h"
+
+#include <utility>
+
+#include "ops/compute_attributes.h"
+#include "ops/conv_attributes.h"
+#include "ops/custom_op.h"
+#include "ops/operators.h"
+
+namespace onnxbf {
+namespace {
+
+using Sizes = std::vector<int64_t>;
+
+const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
+
+// Of operators whose second input is the first factor of their product.
+ComputeAttributes read_turned(const ort::KernelAttributes& node) {
+  ComputeAttributes made(node);
+  std::swap(made.cast_a, made.cast_b);
+  return made;
+}
+
+// ONNX's Conv under an arithmetic profile.
+class Conv {
+ public:
+  static constexpr const char* kName = "Conv";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kInt64, ort::kOptional}};
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit Conv(const ort::KernelAttributes& node)
+      : compute_(read_turned(node)), attributes_(node) {}
+
+  void compute(const ort::Context& context) const {
+    const ort::Tensor x = context.input(0), w = context.input(1);
+    const ConvShape shape = attributes_.shape(x.shape, w.shape);
+    Sizes sizes{x.shape[0], w.shape[0]};
+    for (size_t d = 5 - x.shape.size(); d < 3; ++d) sizes.push_back(shape.out[d]);
+    auto* y = static_cast<float*>(context.output(0, ort::kFloat, sizes));
+    compute_.multiply(context, conv_product(shape, numbers(x), numbers(w), bias(context, w), y), 3);
+  }
+
+ private:
+  // nullptr where there is none: no input, or one without elements.
+  static const float* bias(const ort::Context& context, const ort::Tensor& w) {
+    if (!context.has_input(2)) return nullptr;
+    const ort::Tensor b = context.input(2);
+    if (b.count == 0) return nullptr;
+    if (b.shape == Sizes{w.shape[0]}) return numbers(b);
+    throw ort::Error("b of shape " + shape_text(b.shape) + " does not fit " +
+                     std::to_string(w.shape[0]) + " maps.");
+  }
+
+  ComputeAttributes compute_;
+  ConvAttributes attributes_;
+};
+
+// The gradient of its first input, of whose numbers only the shape counts.
+class ConvInputGrad {
+ public:
+  static constexpr const char* kName = "ConvInputGrad";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};  // dy, w, x
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit ConvInputGrad(const ort::KernelAttributes& node)
+      : compute_(read_turned(node)), attributes_(node) {}
+
+  void compute(const ort::Context& context) const {
+    const ort::Tensor dy = context.input(0), w = context.input(1), x = context.input(2);
+    const ConvShape shape = attributes_.shape(x.shape, w.shape, dy.shape);
+    auto* dx = static_cast<float*>(context.output(0, ort::kFloat, x.shape));
+    compute_.multiply(context, conv_input_product(shape, numbers(dy), numbers(w), dx), 3);
+  }
+
+ private:
+  ComputeAttributes compute_;
+  ConvAttributes attributes_;
+};
+
+// The gradients of its weights, of whose numbers only the shape counts, and of its bias, which is summed in
+// FP32.
+class ConvWeightGrad {
+ public:
+  static constexpr const char* kName = "ConvWeightGrad";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};  // dy, x, w
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat, ort::kOptional},
+                                                {ort::kFloat, ort::kOptional}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit ConvWeightGrad(const ort::KernelAttributes& node)
+      : compute_(node), bias_(compute_), attributes_(node) {
+    bias_.arithmetic = float32_sums_of(compute_.arithmetic);
+    bias_.cast_b = bias_.cast_y = std::nullopt;
+  }
+
+  void compute(const ort::Context& context) const {
+    const ort::Tensor dy = context.input(0), x = context.input(1), w = context.input(2);
+    const ConvShape shape = attributes_.shape(x.shape, w.shape, dy.shape);
+    auto* dw = static_cast<float*>(context.optional_output(0, ort::kFloat, w.shape));
+    auto* db = static_cast<float*>(context.optional_output(1, ort::kFloat, {w.shape[0]}));
+    if (dw != nullptr) {
+      compute_.multiply(context, conv_weight_product(shape, numbers(dy), numbers(x), dw), 3);
+    }
+    if (db != nullptr) bias_.multiply(context, conv_bias_product(shape, numbers(dy), db), 3);
+  }
+
+ private:
+  ComputeAttributes compute_, bias_;
+  ConvAttributes attributes_;
+};
+
+}  // namespace
+
+const ort::CustomOp* conv_operator(const ort::Api& api) {
+  static const ort::OperatorOf<Conv> op(api);
+  return &op;
+}
+
+const ort::CustomOp* conv_input_grad_operator(const ort::Api& api) {
+  static const ort::OperatorOf<ConvInputGrad> op(api);
+  return &op;
+}
+
+const ort::CustomOp* conv_weight_grad_operator(const ort::Api& api) {
+  static const ort::OperatorOf<ConvWeightGrad> op(api);
+  return &op;
+}
+
+}  // namespace onnxbf
