@@ -19,6 +19,7 @@ OPERATOR_KEY = "onnxbf.operator"  # what a node stands for, where its type does 
 GRADIENT = ".gradient"  # what the names of parameters' gradients end in
 GRADIENT_OF = "_Grad/"  # follows the name of a forward node in those of its gradient nodes
 SUM_OF = "AccumulateGrad_"  # precedes the name of a value in that of the sum of its gradients
+NORM_PART = "onnxbf.norm"  # a part of the names of nodes that write out one normalization
 REFUSAL_KEY = "onnxbf.refusal"  # why a node cannot be differentiated
 NEXT = ".next"  # what the names of next values of buffers, slots and parameters end in
 UPDATE = ".update"  # what the names of what is taken off parameters end in

@@ -6,12 +6,19 @@ Statistics are then computed within one node, in float32, as hardware does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 
+from onnxbf.graph import NORM_PART
 from onnxbf.passes.expansion import Call, Expansion, reduced
 
 PROVISIONAL = "onnxbf.provisional"
+
+
+def _as_one(call: Call) -> Call:
+    """The call, its nodes to be one operation to a recipe; see ``written_norms``."""
+    return replace(call, b=call.b.within(NORM_PART))
 
 
 def _normalized(call: Call, groups: int) -> ir.Value:
@@ -78,6 +85,7 @@ def adopt_domains(model: ir.Model) -> None:
 
 def _mean_variance(call: Call) -> ir.Value:
     """(x - mean) / (deviation + 1e-9), as ONNX defines it, from centered squares."""
+    call = _as_one(call)
     b = call.b
     stated = call.node.attributes.get("axes")
     axes = [0, 2, 3] if stated is None else [*stated.as_ints()]
@@ -89,6 +97,7 @@ def _mean_variance(call: Call) -> ir.Value:
 
 def _unit_norm(call: Call) -> ir.Value:
     """X / |x|; where the norm is 0, 0."""
+    call = _as_one(call)
     b, x = call.b, call.x
     axis = call.integer("axis", -1)
     if call.integer("p", 2) == 2:

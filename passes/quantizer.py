@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.custom_ops.registry import DOMAIN, Attribute, cast_attributes, range_attributes
-from onnxbf.graph import ROLE_KEY, Names, step_input
+from onnxbf.graph import PHASE_KEY, ROLE_KEY, Names, step_input
 from onnxbf.operators import Role
 from onnxbf.range_cast import RangeCast
 from onnxbf.recipe import AnyCast
@@ -41,7 +41,7 @@ class Quantizer:
             attributes,
             domain=DOMAIN,
             name=f"{name}_quantize",
-            metadata_props={ROLE_KEY: role.value},
+            metadata_props={ROLE_KEY: role.value, **_phase(value, node)},
         )
         rounded = quantize.outputs[0]
         rounded.name, rounded.type, rounded.shape = name, value.type, value.shape
@@ -87,6 +87,12 @@ def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, dict[str, Attri
     if isinstance(cast, RangeCast):
         return "QuantizeRange", range_attributes(cast, seed=seed, node=node)
     return "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
+
+
+def _phase(value: ir.Value, node: ir.Node) -> dict[str, str]:
+    """The phase in which a value is computed, or else read; none where nodes are not stamped."""
+    stamp = (value.producer() or node).metadata_props.get(PHASE_KEY)
+    return {} if stamp is None else {PHASE_KEY: stamp}
 
 
 def producer_of(value: ir.Value) -> ir.Node:

@@ -12,14 +12,21 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from onnxbf.graph import GRADIENT_OF, all_graphs, constant_of, constant_source
+from onnxbf.graph import GRADIENT_OF, NORM_PART, SUM_OF, all_graphs, constant_of, constant_source
 from onnxbf.operators import Kind, find_operator
 
 
 def norm_nodes(model: ir.Model) -> frozenset[str]:
-    """The names of all forward nodes that are parts of such a normalization."""
-    nodes = (node for graph in all_graphs(model) for node in graph if not _is_backward(node))
-    return frozenset(part.name or "" for node in nodes for part in _parts(node))
+    """The names of all nodes that are parts of such a normalization.
+
+    That is of forward nodes, and of those that sum gradients of what lies within.
+    """
+    nodes = [node for graph in all_graphs(model) for node in graph]
+    parts = {part for node in nodes if not _is_backward(node) for part in _parts(node)}
+    inner = (value for part in parts for value in part.outputs if _is_inner(value, parts))
+    sums = {f"{SUM_OF}{value.name}_grad" for value in inner}
+    names = {part.name or "" for part in parts}
+    return frozenset(names | (sums & {node.name or "" for node in nodes}))
 
 
 def is_part(node: ir.Node | None, norms: frozenset[str]) -> bool:
@@ -29,8 +36,16 @@ def is_part(node: ir.Node | None, norms: frozenset[str]) -> bool:
     return (node.name or "").split(GRADIENT_OF)[0] in norms
 
 
+def _is_inner(value: ir.Value, parts: set[ir.Node]) -> bool:
+    """Whether only parts of a normalization read a value in the forward pass."""
+    readers = {reader for reader, _ in value.uses() if not _is_backward(reader)}
+    return not value.is_graph_output() and readers <= parts
+
+
 def _parts(node: ir.Node) -> Iterator[ir.Node]:
-    """The nodes of the normalization that ``node`` begins, or of which it is the square root."""
+    """The nodes of the normalization that ``node`` is of, begins, or takes the square root of."""
+    if f"/{NORM_PART}/" in (node.name or ""):
+        yield node
     if node.op_type == "Sqrt":
         yield from _around(node)
     row = find_operator(node.domain, node.op_type)
@@ -119,7 +134,8 @@ def _affine(node: ir.Node) -> list[ir.Node]:
 
 
 def _is_backward(node: ir.Node) -> bool:
-    return GRADIENT_OF in (node.name or "")
+    name = node.name or ""
+    return GRADIENT_OF in name or name.startswith(SUM_OF)
 
 
 def _has_parameter(node: ir.Node) -> bool:
