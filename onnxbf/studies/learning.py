@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.task import LABELS, Task
-from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.lane import Lane
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.metrics import Metric
 from onnxbf.training.schedule import Schedule
 from onnxbf.training.trainer import Trainer
+from onnxbf.training.transitions import Cosine
 
 Array = NDArray[Any]
 BATCH = 32
@@ -42,6 +44,15 @@ class Learned:
         return self.history[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Training by Adam, at a rate that falls along a cosine to 0."""
+
+    epochs: int
+    rate: float
+    batch: int = BATCH
+
+
 def learn(
     graphs: TrainingGraphs,
     task: Task,
@@ -52,11 +63,13 @@ def learn(
     recipe: str = "none",
     seed: int = 0,
     loss_scale: float = 1.0,
+    batch: int = BATCH,
 ) -> Learned:
-    """Train on batches of 32, the last and incomplete one of an epoch left out.
+    """Train on batches, the last and incomplete one of an epoch left out.
 
     Args:
         metrics: what is measured after each epoch, by the column's name.
+        batch: examples in each.
         seed: of the examples' order and of stochastic rounding.
     """
     under = graphs.under(load_recipe(recipe), seed=seed)
@@ -66,16 +79,42 @@ def learn(
     labels = graphs.attached.labels[0]
     test = _named(task.testing, labels)
     for _ in range(epochs):
-        for batch in _batches(_named(task.training, labels), rng):
-            lane.step([batch])
+        for each in _batches(_named(task.training, labels), rng, batch):
+            lane.step([each])
         lane.end_epoch([test], labels, {name: metric() for name, metric in metrics.items()})
     loss, _ = trainer.evaluate(_named(task.training, labels))
     return Learned(lane.history, loss, trainer)
 
 
-def steps_of(task: Task) -> int:
+def scores(
+    model: ir.Model,
+    loss: str,
+    task: Task,
+    plan: Plan,
+    metrics: Mapping[str, type[Metric]],
+    recipe: str,
+    seed: int,
+) -> Mapping[str, float]:
+    """What a model scores on the test data at the end of a plan; see ``Learned.history``."""
+    steps = plan.epochs * steps_of(task, plan.batch)
+    schedule = Cosine(init_value=plan.rate, decay_steps=steps)
+    graphs = build_graphs(model, loss, "adam")
+    learned = learn(
+        graphs,
+        task,
+        schedule,
+        plan.epochs,
+        metrics,
+        recipe=recipe,
+        seed=seed,
+        batch=plan.batch,
+    )
+    return learned.last
+
+
+def steps_of(task: Task, batch: int = BATCH) -> int:
     """The steps of an epoch."""
-    return len(task.training[LABELS]) // BATCH
+    return len(task.training[LABELS]) // batch
 
 
 def steps_to(values: Sequence[float], target: float) -> float:
@@ -87,9 +126,11 @@ def _named(data: Mapping[str, Array], labels: str) -> dict[str, Array]:
     return {labels if name == LABELS else name: array for name, array in data.items()}
 
 
-def _batches(data: Mapping[str, Array], rng: np.random.Generator) -> Iterator[dict[str, Array]]:
+def _batches(
+    data: Mapping[str, Array], rng: np.random.Generator, size: int
+) -> Iterator[dict[str, Array]]:
     count = len(next(iter(data.values())))
     order = rng.permutation(count)
-    for start in range(0, count - BATCH + 1, BATCH):
-        rows = order[start : start + BATCH]
+    for start in range(0, count - size + 1, size):
+        rows = order[start : start + size]
         yield {name: array[rows] for name, array in data.items()}

@@ -16,6 +16,7 @@ STUDIES: Mapping[str, str] = {  # name -> module:class
     "rich": "onnxbf.studies.rich_regime:RichRegime",
     "contrastive": "onnxbf.studies.contrastive:Contrastive",
     "fqt": "onnxbf.studies.fully_quantized:FullyQuantized",
+    "bf16": "onnxbf.studies.bf16:Bf16",
     "range": "onnxbf.studies.narrow_range:Range",
 }
 

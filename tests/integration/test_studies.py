@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
 from onnxbf.range_quantizer import quantize_range  # noqa: E402
-from onnxbf.studies import contrastive, fully_quantized, lrbench, narrow_range, rich_regime  # noqa: E402
+from onnxbf.studies import bf16, contrastive, fully_quantized, lrbench, narrow_range, rich_regime  # noqa: E402
 from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
 from onnxbf.studies.study import Cell, Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
-LONG = {"rich", "contrastive"}  # those of more than a few seconds: `make studies` runs them
+LONG = {"bf16", "rich", "contrastive"}  # those of more than a few seconds: `make studies` runs them
 
 
 def _outcome(study: Study, seeds: int | None = None) -> Outcome:
@@ -43,6 +43,19 @@ def test_a_format_that_is_too_coarse_fails_the_policies(monkeypatch: pytest.Monk
     monkeypatch.setattr(lrbench, "POLICIES", (*lrbench.POLICIES[:2], "SIN{k0=0.001,k1=0.1,l=78}"))
     coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
     assert "D3 rounded" in _failed(lrbench.LrBench(recipe=coarse))
+
+
+class _Recommender(bf16.Bf16):
+    """One network of the study."""
+
+    subjects = tuple(subject for subject in bf16.SUBJECTS if subject.name == "deep-cross")
+    claims = subjects[0].claims
+
+
+def test_a_domain_trains_as_well_under_bf16_and_not_in_one_bit() -> None:
+    assert not _failed(_Recommender())
+    coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
+    assert "deep-cross" in _failed(_Recommender(recipe=coarse))
 
 
 def test_an_encoder_that_moves_as_far_when_it_is_wider_fails() -> None:
