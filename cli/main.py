@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 import onnxbf
+from onnxbf.cli.deferred import SYMBOLIC, defer
 from onnxbf.cli.options import examples
 from onnxbf.errors import OnnxbfError
 
@@ -79,5 +81,9 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: ``sys.argv`` where no arguments are given."""
+    defer(SYMBOLIC)
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # errors are told in one sentence
-    group.main(arguments, prog_name="onnxbf")
+    try:
+        group.main(arguments, prog_name="onnxbf")
+    finally:
+        gc.freeze()  # the process ends: its graphs need not be taken apart node by node
