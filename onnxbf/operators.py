@@ -20,6 +20,7 @@ from onnxbf.spec import TextEnum
 
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _OWN_DOMAIN = "ai.onnxbf"  # its gradients have the names and inputs of ONNX Runtime's
+_DOMAINS = frozenset({*STANDARD_DOMAINS, _OWN_DOMAIN})
 
 
 class Kind(TextEnum):
@@ -245,4 +246,4 @@ OPERATORS: dict[str, Operator] = {
 
 def find_operator(domain: str, op_type: str) -> Operator | None:
     """The row of an operator of ONNX, ONNX Runtime or ``ai.onnxbf``; None for any other."""
-    return OPERATORS.get(op_type) if domain in (*STANDARD_DOMAINS, _OWN_DOMAIN) else None
+    return OPERATORS.get(op_type) if domain in _DOMAINS else None

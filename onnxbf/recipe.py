@@ -69,7 +69,7 @@ class Rule:
             return False
         if self.name is not None and re.search(self.name, node_name) is None:
             return False
-        return not {_ANY, op_type, kind.value}.isdisjoint(self.ops)
+        return kind in self.ops or op_type in self.ops or _ANY in self.ops
 
     def cast(self, role: Role) -> AnyCast | None:
         """The effect on a tensor of this role."""

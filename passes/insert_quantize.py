@@ -238,12 +238,12 @@ class _Insertion:
 
     def read_as_forward(self, graph: ir.Graph) -> None:
         """Let gradient nodes compare and select by what their forward nodes were given."""
+        backward = [node for node in graph if GRADIENT_OF in (node.name or "")]
         inputs = [
-            (node, index, self.kept.get((forward, value)))
-            for node in graph
-            for forward, gradient, _ in [(node.name or "").partition(GRADIENT_OF)]
+            (node, index, self.kept.get(((node.name or "").partition(GRADIENT_OF)[0], value)))
+            for node in backward
             for index, value in enumerate(node.inputs)
-            if gradient and value is not None and _only_looks_at(node, index)
+            if value is not None and _only_looks_at(node, index)
         ]
         changed = [(node, index, known) for node, index, known in inputs if known is not None]
         for node, index, known in changed:

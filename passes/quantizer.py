@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, Attribute, cast_attributes, range_attributes
+from onnxbf.custom_ops.registry import DOMAIN, cast_attributes, range_attributes
 from onnxbf.graph import PHASE_KEY, ROLE_KEY, Names, step_input
 from onnxbf.operators import Role
 from onnxbf.range_cast import RangeCast
@@ -35,16 +37,16 @@ class Quantizer:
         key = zlib.crc32(name.encode()) if cast.stochastic else 0
         op_type, attributes = _operator(cast, self.seed, key)
         step = step_input(self.model) if cast.stochastic else None
-        quantize = ir.node(
+        rounded = ir.Value(name=name, type=value.type, shape=value.shape)
+        quantize = ir.Node(
+            DOMAIN,
             op_type,
             [value] if step is None else [value, step],
             attributes,
-            domain=DOMAIN,
+            outputs=[rounded],
             name=f"{name}_quantize",
             metadata_props={ROLE_KEY: role.value, **_phase(value, node)},
         )
-        rounded = quantize.outputs[0]
-        rounded.name, rounded.type, rounded.shape = name, value.type, value.shape
         self.report.changes.append(
             Change(
                 quantize.name or "",
@@ -82,11 +84,14 @@ class Quantizer:
         rounded.name = name
 
 
-def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, dict[str, Attribute]]:
+@functools.lru_cache(maxsize=256)  # a model rounds thousands of tensors alike
+def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, Sequence[ir.Attr]]:
     """The operator that rounds, and its attributes."""
     if isinstance(cast, RangeCast):
-        return "QuantizeRange", range_attributes(cast, seed=seed, node=node)
-    return "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
+        op_type, attributes = "QuantizeRange", range_attributes(cast, seed=seed, node=node)
+    else:
+        op_type, attributes = "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
+    return op_type, ir.convenience.convert_attributes(attributes)
 
 
 def _phase(value: ir.Value, node: ir.Node) -> dict[str, str]:

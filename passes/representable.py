@@ -66,6 +66,7 @@ class Analysis:
     casts: Casts
     on_quantize: Callable[[ir.Node, bool], None]
     facts: dict[ir.Value, Casts] = field(default_factory=dict)
+    implied: dict[Cast, Casts] = field(default_factory=dict)
     functions_done: set[ir.Function] = field(default_factory=set)
 
     def run(self) -> None:
@@ -90,12 +91,16 @@ class Analysis:
         if cast is not None and node.inputs[0] is not None:
             before = self.fact(node.inputs[0])
             self.on_quantize(node, cast in before)
-            self.facts[node.outputs[0]] = before | {
-                other for other in self.casts if leaves_unchanged(other, cast)
-            }
+            self.facts[node.outputs[0]] = before | self.given(cast)
             return
         for output, fact in zip(node.outputs, self.transfer(node)):
             self.facts[output] = fact
+
+    def given(self, cast: Cast) -> Casts:
+        """The casts that change nothing in what ``cast`` gives."""
+        if cast not in self.implied:
+            self.implied[cast] = frozenset(c for c in self.casts if leaves_unchanged(c, cast))
+        return self.implied[cast]
 
     def fact(self, value: ir.Value) -> Casts:
         """The casts that change nothing in ``value``."""
@@ -143,7 +148,7 @@ class Analysis:
             return self.unchanged(np.array([0, 1], np.float32))
         for fmt in FORMATS.values():
             if dtype is not None and fmt.onnx_type == dtype.name and node.outputs[0].dtype != dtype:
-                return frozenset(c for c in self.casts if leaves_unchanged(c, Cast(fmt)))
+                return self.given(Cast(fmt))
         return _NONE
 
     def carried(self, node: ir.Node) -> Casts:

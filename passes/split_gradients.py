@@ -20,8 +20,10 @@ class SplitGradients(GraphPass):
     """Have ConvGrad twice where both of its gradients are wanted; nothing is computed twice."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        names = Names(model)
         fused = [node for node in model.graph if node.op_type in _FUSED]
+        if not fused:
+            return ir.passes.PassResult(model, modified=False)
+        names = Names(model)
         split = [node for node in fused if _split(node, names)]
         return ir.passes.PassResult(model, modified=bool(split))
 
