@@ -206,14 +206,89 @@ struct AddBfloat16 {
   }
 };
 
-void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
-  constexpr int64_t kHalf = kRows / 2;  // what is raised needs registers, too
+// By half the rows at a time: what is raised needs registers, too.
+template <class Step>
+inline void tile_by_halves(const Step& step, int64_t count, const float* a, const float* b,
+                           float* sums) {
+  constexpr int64_t kHalf = kRows / 2;
   for (int64_t row = 0; row < kRows; row += kHalf) {
     Registers<kHalf> tile;
     tile.load_from(sums + row * kColumns);
-    tile.add(AddBfloat16{}, count, a + row, b);
+    tile.add(step, count, a + row, b);
     tile.store_to(sums + row * kColumns);
   }
+}
+
+void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  tile_by_halves(AddBfloat16{}, count, a, b, sums);
+}
+
+#if !defined(ONNXBF_DOUBTS)
+// Collects what is to be looked at again: ties, and what is not zero and no normal number.
+struct Doubts {
+  Word found{};
+
+  void add(Word raised, Word rounded, Word dropped, Word smallest, Word range) {
+    const Word magnitude = rounded & ~kSign;
+    const Word is_tie = greater(all(1), raised & dropped) ? all(1) : Word{};
+    const Word is_small = greater(smallest, magnitude) ? smaller_of(magnitude, all(1)) : Word{};
+    const Word is_large = greater(magnitude, smallest + range) ? all(1) : Word{};
+    found = found | is_tie | is_small | is_large;
+  }
+  bool any() const { return any_differs(found, Word{}); }
+};
+#endif
+
+// Any format, to nearest even: as AddBfloat16 while sums are zero or normal numbers of the format.
+template <class Rounder>
+struct AddNearest {
+  explicit AddNearest(const Plan& plan)
+      : exactly(plan),
+        half(all((plan.dropped_mask >> 1) + 1)),
+        dropped(all(plan.dropped_mask)),
+        smallest(all(plan.smallest_normal)),
+        range(all(plan.max - plan.smallest_normal)) {}
+
+  template <int64_t kCount>
+  void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
+    Word rounded[kCount][kVectors];
+    Doubts doubts;
+    ONNXBF_UNROLL
+    for (int64_t row = 0; row < kCount; ++row) {
+      const Float left = spread(a[row]);
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) {
+        const Word raised = bits_of(multiply_add(left, right[v], sums[row][v], false)) + half;
+        rounded[row][v] = raised & ~dropped;
+        doubts.add(raised, rounded[row][v], dropped, smallest, range);
+      }
+    }
+    if (__builtin_expect(doubts.any(), 0)) {
+      for (int64_t row = 0; row < kCount; ++row) {
+        for (int64_t v = 0; v < kVectors; ++v) {
+          rounded[row][v] = look_again(spread(a[row]), right[v], sums[row][v]);
+        }
+      }
+    }
+    ONNXBF_UNROLL
+    for (int64_t row = 0; row < kCount; ++row) {
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) sums[row][v] = float_of(rounded[row][v]);
+    }
+  }
+
+  [[gnu::noinline]] Word look_again(Float left, Float right, Float sum) const {
+    return bits_of(exactly.round(left, right, sum, Word{}));
+  }
+
+  Rounded<Rounder> exactly;
+  Word half, dropped, smallest, range;
+};
+
+template <class Rounder>
+void tile_nearest(const Plan& plan, bool, int64_t count, const float* a, const float* b,
+                  float* sums) {
+  tile_by_halves(AddNearest<Rounder>(plan), count, a, b, sums);
 }
 
 // Adds the float32 sum of `count` products to each sum, which is in bfloat16:rne.

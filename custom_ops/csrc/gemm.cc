@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kRowBlock = 96;     // rows of a task: several tiles, that one panel of b serves
 constexpr int64_t kDepthBlock = 192;  // products that they take in turn: what the nearest cache holds
+constexpr int32_t kWidestNearest = 12;  // mantissa bits
 constexpr int64_t kLargestBlock = kRowBlock * 32;  // sums of a task
 constexpr int64_t kFewPanels = 8;     // with so many, or fewer, of b, tasks are made as small as can be
 
@@ -52,9 +53,10 @@ class Multiplication {
     const int64_t tiles_of_block = right_panels_ > kFewPanels ? largest : 1;
     const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
     parallel(right_panels_ * row_blocks, [&](int64_t i) {
-      const int64_t first = i % row_blocks * tiles_of_block;
+      // Neighbouring tasks read the same rows of a, which a nearer cache holds than all of b.
+      const int64_t column = i % b_.panels(), first = i / b_.panels() % row_blocks * tiles_of_block;
       const int64_t last = std::min(first + tiles_of_block, a_.panels());
-      const int64_t batch = i / row_blocks / b_.panels(), column = i / row_blocks % b_.panels();
+      const int64_t batch = i / b_.panels() / row_blocks;
       compute({batch, first, last, column, b_.panel(used(product_.b, batch), column)});
     });
   }
@@ -75,11 +77,11 @@ class Multiplication {
     }
   }
 
-  // The kernels for bfloat16 count on NaNs whose payload does not carry.
+  // The kernels that round by adding half a place count on NaNs whose payload does not carry.
   Packing::Form form() const {
     if (has_instruction()) return Packing::kPairs;
-    const bool cleans = is_bfloat16(arithmetic_.accumulator) || is_bfloat16(arithmetic_.outer);
-    return cleans ? Packing::kCleanFloats : Packing::kFloats;
+    const bool rounds = !is_float32(arithmetic_.accumulator) || !is_float32(arithmetic_.outer);
+    return rounds ? Packing::kCleanFloats : Packing::kFloats;
   }
 
   // Whether the CPU has an instruction that adds two products as the profile says.
@@ -273,7 +275,12 @@ class Multiplication {
     }
     const CastSpec& cast = arithmetic_.accumulator;
     if (is_float32(cast)) return tiles_.float32;
-    return is_bfloat16(cast) ? tiles_.bfloat16 : tiles_.rounded[round_kernel(cast)];
+    if (is_bfloat16(cast)) return tiles_.bfloat16;
+    const RoundKernel rounding = round_kernel(cast);
+    // Where few bits are dropped, most sums would be looked at again.
+    if (cast.mantissa_bits > kWidestNearest) return tiles_.rounded[rounding];
+    if (rounding == round_wide_rne) return tiles_.nearest_wide;
+    return rounding == round_narrow_rne ? tiles_.nearest_narrow : tiles_.rounded[rounding];
   }
 
   void exact(int64_t count, const float* a, const float* b, float* sums) const {

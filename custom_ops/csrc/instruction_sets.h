@@ -67,6 +67,7 @@ struct TileKernels {
   TileFunction bfloat16;
   TileFunction chunk_bfloat16;  // adds a whole chunk's float32 sum, whose inner sums begin at zero
   TileFunction rounded[kRoundKernels];
+  TileFunction nearest_wide, nearest_narrow;  // to nearest even, of 8 exponent bits, and of fewer
   AddFunction add_rounded[kRoundKernels];
   TileFunction pair, fused_pair, pairwise, kahan;
   PairsFunction bfloat16_pairs;    // nullptr where the CPU lacks the instruction

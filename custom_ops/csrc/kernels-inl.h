@@ -113,6 +113,8 @@ const Kernels kernels = {
 #define ONNXBF_CODES(suffix, type)
 #include "kernels.inc"
         },
+        tile_nearest<WideExponent<kNearestEven>>,
+        tile_nearest<NarrowExponent<kNearestEven>>,
         {
 #define ONNXBF_ROUND(name, rounder) add_tile<Rounded<rounder>>,
 #define ONNXBF_CODES(suffix, type)

@@ -67,6 +67,20 @@ inline Float multiply_add_to_odd(Float a, Float b, Float c) {
 
 inline Float square_root(Float a) { return (Float)_mm512_sqrt_ps((__m512)a); }
 
+#define ONNXBF_DOUBTS
+struct Doubts {
+  __mmask16 certain = 0xFFFF, doubtful = 0;
+
+  void add(Word raised, Word rounded, Word dropped, Word smallest, Word range) {
+    certain = _mm512_mask_test_epi32_mask(certain, (__m512i)raised, (__m512i)dropped);
+    const Word magnitude = rounded & 0x7FFFFFFF;
+    const __mmask16 not_zero = _mm512_test_epi32_mask((__m512i)magnitude, (__m512i)magnitude);
+    const Word above = magnitude - smallest;
+    doubtful |= _mm512_mask_cmpgt_epu32_mask(not_zero, (__m512i)above, (__m512i)range);
+  }
+  bool any() const { return certain != 0xFFFF || doubtful != 0; }
+};
+
 inline bool any_differs(Word a, Word b) {
   return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b) != 0;
 }

@@ -20,6 +20,7 @@
 //   some_lower_half_is_zero      of an array of words,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
 //                                largest number, that number,
+//   ONNXBF_DOUBTS                a macro, where it has a struct Doubts (gemm-inl.h) of its own,
 //   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.
 // Everything else is written once, for all of them: the operators and ?: of vectors and of plain
 // integers read the same.

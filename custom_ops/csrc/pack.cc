@@ -1,7 +1,6 @@
 #include "pack.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #if defined(__SSE2__)
@@ -18,10 +17,24 @@ constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the 
 
 int64_t divide_up(int64_t number, int64_t by) { return (number + by - 1) / by; }
 
-float quiet_nan() {
-  float number;
-  std::memcpy(&number, &kQuietNan, sizeof number);
-  return number;
+// On bits, not on numbers: compilers make vectors of that.
+template <class Change>
+void change(float* numbers, int64_t count, const Change& changed) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, numbers + i, sizeof bits);
+    bits = changed(bits);
+    std::memcpy(numbers + i, &bits, sizeof bits);
+  }
+}
+
+// Whole lines, which are most, are copied without a call.
+void copy_line(const float* from, int64_t count, float* to) {
+  if (count == kWidest) {
+    std::memcpy(to, from, kWidest * sizeof(float));
+  } else {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+  }
 }
 
 // Brings four rows of `count` numbers, `stride` apart, side by side: those at `k` to `places[k]`.
@@ -137,10 +150,9 @@ void Packing::copy_runs(const float* from, const PanelPart& part) const {
 // Numbers of one run, from the first one on.
 void Packing::copy(const float* from, const PanelPart& part) const {
   const int64_t products = part.end - part.begin;
-  if (factor_.outer_stride == 1 && part.count == width_) {
-    const size_t bytes = static_cast<size_t>(width_) * sizeof(float);
+  if (factor_.outer_stride == 1) {
     for (int64_t k = 0; k < products; ++k) {
-      std::memcpy(part.to + part.places[k], from + k * factor_.inner_stride, bytes);
+      copy_line(from + k * factor_.inner_stride, part.count, part.to + part.places[k]);
     }
     return;
   }
@@ -163,11 +175,15 @@ void Packing::finish(float* numbers, int64_t count) const {
   for (const Step& step : casts_) {
     step.round(step.plan, RandomKey{}, numbers, numbers, 0, count, false);
   }
-  for (int64_t i = 0; i < count && flushes_; ++i) {
-    if (std::fabs(numbers[i]) < 0x1p-126f) numbers[i] *= 0.0f;
+  if (flushes_) {
+    change(numbers, count, [](uint32_t bits) {
+      return (bits & ~kSign) < kImplicitBit ? bits & kSign : bits;
+    });
   }
-  for (int64_t i = 0; i < count && form_ == kCleanFloats; ++i) {
-    numbers[i] = numbers[i] != numbers[i] ? quiet_nan() : numbers[i];
+  if (form_ == kCleanFloats) {
+    change(numbers, count, [](uint32_t bits) {
+      return (bits & ~kSign) > kInfinity ? kQuietNan : bits;
+    });
   }
 }
 
