@@ -88,6 +88,13 @@ _OPTIONS = (
         "--freeze", "freeze", "Do not train what this is found in.", multiple=True, metavar="REGEX"
     ),
     _option(
+        "--weight-update",
+        "weight_update",
+        "How weights are kept: fp32_master, nearest, stochastic, kahan, split_sgd, mcf_light, "
+        "mcf_plus; options in braces: nearest{format=bf16,states=fp32}.",
+        metavar="RULE",
+    ),
+    _option(
         "--layers",
         "layers",
         "Train some layers only: static{bottom=1,top=1}, or most of the time: "

@@ -59,6 +59,11 @@ READY_MADE: Mapping[str, ReadyMade] = {
         _uniform("bf16:rne"),
         _read_only("bf16:rne"),
     ),
+    "bf16-pure": ReadyMade(
+        "a unit that has BF16 alone (Zamirai et al., 2020): into and out of every operator, loss "
+        "and gradients of weights too; with a weight update such as kahan, no 32-bit copy is left",
+        [{"ops": ["*"], "bias": "bf16:rne", **_uniform("bf16:rne")}],
+    ),
     "bf16-gemm": _both("BF16 into and out of matrix products alone", _uniform("bf16:rne"), None),
     "fp16": _both(
         "FP16 into and out of matrix products and into all other arithmetic",

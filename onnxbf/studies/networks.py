@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,3 +185,32 @@ def digits_cnn(seed: int) -> ir.Model:
     net = Network(seed, (1, 8, 8)).conv(1, 8).then("Relu").conv(8, 16).then("Relu")
     pooled = net.then("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     return pooled.then("Flatten").dense(256, 10).finish(10)
+
+
+def scalar_model(
+    inputs: Mapping[str, Sequence[int]],
+    weights: Mapping[str, Array],
+    emit: Callable[[Builder, Mapping[str, ir.Value]], ir.Value],
+) -> ir.Model:
+    """A model of one number.
+
+    Args:
+        inputs: shapes by name.
+        weights: the initializers by name.
+        emit: builds the number from the values of inputs and weights.
+    """
+    kind = ir.TensorType(ir.DataType.FLOAT)
+    given = {name: ir.Value(name=name, type=kind, shape=ir.Shape(s)) for name, s in inputs.items()}
+    graph = ir.Graph([*given.values()], [], nodes=[], opset_imports={"": 18}, name="scalar")
+    model = ir.Model(graph, ir_version=10)
+    for name, array in weights.items():
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, type=kind, const_value=tensor, shape=ir.Shape(array.shape))
+        graph.register_initializer(value)
+        given[name] = value
+    build = Builder(Names(model), "net")
+    result = emit(build, given)
+    result.name, result.type, result.shape = "result", kind, ir.Shape([])
+    graph.extend(build.nodes)
+    graph.outputs.append(result)
+    return model

@@ -17,6 +17,7 @@ STUDIES: Mapping[str, str] = {  # name -> module:class
     "contrastive": "onnxbf.studies.contrastive:Contrastive",
     "fqt": "onnxbf.studies.fully_quantized:FullyQuantized",
     "bf16": "onnxbf.studies.bf16:Bf16",
+    "sixteen-bit": "onnxbf.studies.sixteen_bit:SixteenBit",
     "range": "onnxbf.studies.narrow_range:Range",
 }
 

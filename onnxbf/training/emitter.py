@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx_ir as ir
 
 from onnxbf.builder import Builder
+from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
 from onnxbf.errors import ModelError
+from onnxbf.formats import Cast
 from onnxbf.graph import GRADIENT, NEXT, UPDATE, Names, Phase
+from onnxbf.rounding import round_value
+from onnxbf.training.weight_update import Fp32Master, WeightUpdate, rounds
 
 LEARNING_RATE, STEP, GRADIENT_SCALE = "learning_rate", "step", "gradient_scale"
 GRADIENT_NORM = "gradient_norm"
@@ -67,17 +73,20 @@ class Emitter:
         updates: the scaled gradients of all parameters.
         slots: those declared so far.
         step: int64 scalar, 0 for the first update.
+        notes: what the user should know.
 
     Raises:
         ModelError: no parameters, or two tensors that would have the same name.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], rule: WeightUpdate | None = None) -> None:
         if not parameters:
             raise ModelError("There are no parameters to update: name some to train.")
         graph = ir.Graph([], [], nodes=[], opset_imports={"": _OPSET}, name="update")
         self.model = ir.Model(graph, ir_version=_IR_VERSION)
         self.slots: list[Slot] = []
+        self.notes: list[str] = []
+        self._rule = rule or Fp32Master()
         self._names = Names(self.model)
         self._builders: dict[str, Builder] = {}
         self._made: dict[Hashable, ir.Value] = {}
@@ -90,6 +99,11 @@ class Emitter:
         self.updates: Sequence[Update] = [
             Update(parameter, weight, self._builder(parameter).Mul(gradient, scale))
             for parameter, weight, gradient in zip(parameters, weights, gradients)
+        ]
+        self._weights = dict(zip((p.name for p in parameters), weights))
+        self.updates = [
+            replace(u, weight=self._rule.read(self, u.parameter.name, u.weight))
+            for u in self.updates
         ]
 
     def of(self, update: Update) -> Builder:
@@ -113,27 +127,60 @@ class Emitter:
         self.slots.append(slot)
         return self._input(slot.name, slot.shape)
 
+    def slot_of(self, name: str, slot: str) -> ir.Value:
+        """The present value of a slot of the parameter ``name``, which is declared once."""
+        weight = self._weights[name]
+        assert weight.shape is not None
+        parameter = Parameter(name, tuple(weight.shape.numpy()))
+        return self._once((name, slot), lambda: self.slot(parameter, slot))
+
     def keep(self, present: ir.Value, coming: ir.Value) -> ir.Value:
-        """Make ``coming`` the next value of a slot or parameter; returns it."""
+        """Make ``coming`` the next value of a slot, in the format of slots; returns that."""
+        if not rounds(self._rule.kept):
+            return self.hold(present, coming)
+        name = present.name or ""
+        owner = max((p for p in self._weights if name.startswith(f"{p}.")), key=len)
+        return self.hold(present, self._rounded(self.named(owner), coming, Cast(self._rule.kept)))
+
+    def hold(self, present: ir.Value, coming: ir.Value) -> ir.Value:
+        """Make ``coming`` the next value of a slot or parameter, as it is; returns it."""
         assert present.name is not None and present.shape is not None
         self.result(coming, f"{present.name}{NEXT}", present.shape)
         return coming
 
     def descend(self, update: Update) -> None:
         """Take an update off its parameter: ``<parameter>.update`` is what is taken off."""
-        b, weight, name = self.of(update), update.weight, update.parameter.name
-        if update.decay:
-            weight = b.Mul(weight, self.shrink(update.decay))
-        step = b.Mul(update.value, self.rate(update.scale))
+        name = update.parameter.name
+        step = self.of(update).Mul(update.value, self.rate(update.scale))
         self._reserve(f"{name}{UPDATE}")
         step.name = f"{name}{UPDATE}"
-        self.keep(update.weight, b.Sub(weight, step))
+        self.hold(self._weights[name], self._rule.descend(self, update, step))
+
+    def decayed(self, update: Update) -> ir.Value:
+        """The weight that a step is taken off: after decay, where there is some."""
+        if not update.decay:
+            return update.weight
+        weight: ir.Value = self.of(update).Mul(update.weight, self.shrink(update.decay))
+        return weight
+
+    def rounded(self, update: Update, value: ir.Value, cast: Cast) -> ir.Value:
+        """``value`` in a narrower format; itself where that is float32."""
+        return self._rounded(self.of(update), value, cast) if rounds(cast.format) else value
+
+    def coefficient(self, name: str, number: float) -> float:
+        """What a slot is multiplied by in every update, as its format holds it."""
+        kept = self._rule.kept
+        held = round_value(number, Cast(kept)) if rounds(kept) else number
+        if held == 1 != number:
+            self._note_once(
+                f"{number} rounds to 1 in {kept}, so that {name} never forgets: choose less, or "
+                "keep it in a wider format, states=fp32."
+            )
+        return held
 
     def average(self, update: Update, name: str, value: ir.Value, decay: float) -> ir.Value:
         """The next value of a slot that is the moving average of ``value``."""
-        b, slot = self.of(update), self.slot(update.parameter, name)
-        away = b.Mul(b.Sub(value, slot), self.constant(1 - decay))
-        return self.keep(slot, b.Add(slot, away))
+        return self._rule.average(self, update, name, value, decay)
 
     def constant(self, number: float, kind: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
         """A scalar constant."""
@@ -183,11 +230,27 @@ class Emitter:
         self.model.graph.sort()
         return self.model
 
-    def _builder(self, parameter: Parameter) -> Builder:
-        name = parameter.name
+    def named(self, name: str) -> Builder:
+        """The builder of nodes that belong to the parameter ``name``."""
         if name not in self._builders:
             self._builders[name] = Builder(self._names, f"update/{name}", phase=Phase.UPDATE)
         return self._builders[name]
+
+    def _builder(self, parameter: Parameter) -> Builder:
+        return self.named(parameter.name)
+
+    def _rounded(self, b: Builder, value: ir.Value, cast: Cast) -> ir.Value:
+        key = zlib.crc32((value.name or "").encode())
+        attributes = cast_attributes(cast, node=key)
+        inputs = (value, self.step) if cast.stochastic else (value,)
+        options: dict[str, Any] = {"domain": DOMAIN, **attributes}
+        result: ir.Value = b.node("QuantizeDequantize", inputs, **options)
+        self.model.opset_imports[DOMAIN] = VERSION
+        return result
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _global_norm(self, updates: Sequence[Update]) -> ir.Value:
         sums = [self.square_sum(u.parameter, u.value) for u in updates]

@@ -19,6 +19,7 @@ from onnxbf.passes.lower_gradients import LowerGradients
 from onnxbf.passes.lower_lookups import LowerLookups
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.replace_gradients import ReplaceGradients
+from onnxbf.passes.representable import node_cast
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import is_gradient_graph
 from onnxbf.recipe import Recipe
@@ -34,6 +35,7 @@ from onnxbf.training.optimizers import Optimizer
 from onnxbf.training.parameters import choose_parameters
 from onnxbf.training.prepare import Origins, prepare
 from onnxbf.training.update import make_update
+from onnxbf.training.weight_update import WeightUpdate, parse_weight_update
 
 Array = NDArray[Any]
 
@@ -54,6 +56,7 @@ class TrainingGraphs:
         notes: what else the user should know.
         origins: where the tensors of ``state`` stand in the model that all this was made of.
         optimizer: what ``update`` does.
+        weight_update: how it keeps weights.
         partial: what steps run that do not train all layers; see ``layerwise``.
     """
 
@@ -68,6 +71,7 @@ class TrainingGraphs:
     notes: tuple[str, ...]
     origins: Origins
     optimizer: str | Optimizer
+    weight_update: WeightUpdate
     partial: Partial | None = None
 
     def under(
@@ -87,6 +91,7 @@ class TrainingGraphs:
             for model in (gradient, evaluation)
         )
         CounterDropout(report, seed)(gradient)
+        _seed(update, seed)
         if not portable:
             ReplaceGradients(report)(gradient)
         partial = self.partial and self.partial.under(recipe, selection, portable, seed)
@@ -121,7 +126,7 @@ class TrainingGraphs:
         outputs[:] = [value for value in outputs if value.name not in unwanted]
         RemoveUnusedNodesPass()(gradient)
         parameters = [Parameter(name, self.state[name].shape) for name in trained]
-        update = make_update(parameters, self.optimizer)
+        update = make_update(parameters, self.optimizer, self.weight_update)
         return replace(self, gradient=gradient, update=update.model, trained=tuple(trained))
 
 
@@ -152,6 +157,7 @@ def build_graphs(
     train: str | Sequence[str] = (),
     freeze: str | Sequence[str] = (),
     unroll: bool = True,
+    weight_update: str | WeightUpdate = "fp32_master",
 ) -> TrainingGraphs:
     """The graphs of training ``model`` in float32; ``under`` brings them under a recipe.
 
@@ -163,6 +169,7 @@ def build_graphs(
         train: regular expressions, see ``choose_parameters``.
         freeze: likewise.
         unroll: whether recurrent nodes are unrolled, see ``prepare``.
+        weight_update: text such as ``kahan``: how weights are kept, see weight_update.py.
 
     Raises:
         ModelError: the model holds gradients already.
@@ -184,9 +191,12 @@ def build_graphs(
     report = Report("none")
     for graph_pass in (SplitGradients(report), LowerGradients(report), LowerLookups(report)):
         graph_pass(gradient)
-    update = make_update([Parameter(n, state[n].shape) for n in trained], optimizer)
+    rule = parse_weight_update(weight_update) if isinstance(weight_update, str) else weight_update
+    update = make_update([Parameter(n, state[n].shape) for n in trained], optimizer, rule)
     for slot in update.slots:
         state[slot.name] = np.full(slot.shape, slot.fill, np.float32)
+    for name in trained:
+        state.update(rule.initial(name, state[name]))
     return TrainingGraphs(
         gradient,
         update.model,
@@ -196,10 +206,19 @@ def build_graphs(
         trained,
         prepared.buffers,
         Report("none"),
-        (*prepared.notes, *attached.notes, *_told(idle)),
+        (*prepared.notes, *attached.notes, *_told(idle), *update.notes),
         prepared.origins,
         optimizer,
+        rule,
     )
+
+
+def _seed(update: ir.Model, seed: int) -> None:
+    """Give the nodes that round stochastically their seed."""
+    for node in update.graph:
+        cast = node_cast(node)
+        if cast is not None and cast.stochastic:
+            node.attributes["seed"] = ir.AttrInt64("seed", seed)
 
 
 def _told(idle: Sequence[str]) -> list[str]:

@@ -63,6 +63,7 @@ class SetUp:
             train=settings.train,
             freeze=settings.freeze,
             unroll=settings.unroll,
+            weight_update=settings.weight_update,
         )
         if settings.layers:
             self._graphs = self._graphs.layerwise(settings.layers)

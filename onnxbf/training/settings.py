@@ -31,6 +31,7 @@ class Settings:
         shuffle: whether the order is drawn anew for each epoch.
         drop_last: whether a last, short batch is left out.
         train, freeze: regular expressions of parameters, see ``choose_parameters``.
+        weight_update: how weights are kept, see ``parse_weight_update``.
         layers: which layers are trained, and when, see ``parse_layer_policy``; None: all.
         unroll: whether recurrent nodes are taken apart into steps.
         portable: whether roundings are Cast pairs instead of custom operators.
@@ -63,6 +64,7 @@ class Settings:
     drop_last: bool = False
     train: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    weight_update: str = "fp32_master"
     layers: str | None = None
     unroll: bool = True
     portable: bool = False

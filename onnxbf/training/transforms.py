@@ -141,7 +141,8 @@ class Momentum:
         return weight
 
     def _moved(self, emitter: Emitter, update: Update, weight: ir.Value | None) -> Update:
-        b, momentum = emitter.of(update), emitter.constant(self.momentum)
+        b = emitter.of(update)
+        momentum = emitter.constant(emitter.coefficient("momentum", self.momentum))
         slot = emitter.slot(update.parameter, "momentum")
         gradient = update.value if weight is None else b.Mul(update.value, weight)
         velocity = emitter.keep(slot, b.Add(b.Mul(slot, momentum), gradient))
@@ -272,6 +273,7 @@ class SignOfMomentum:
         b = emitter.of(update)
         slot = emitter.slot(update.parameter, "momentum")
         away = b.Sub(update.value, slot)
-        emitter.keep(slot, b.Add(slot, b.Mul(away, emitter.constant(1 - self.beta2))))
+        kept = emitter.coefficient("momentum", self.beta2)
+        emitter.keep(slot, b.Add(slot, b.Mul(away, emitter.constant(1 - kept))))
         leaning = b.Add(slot, b.Mul(away, emitter.constant(1 - self.beta1)))
         return replace(update, value=b.Sign(leaning))

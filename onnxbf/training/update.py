@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxbf.training.emitter import GRADIENT_NORM, Emitter, Parameter, Slot
 from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
 from onnxbf.training.options import build
+from onnxbf.training.weight_update import WeightUpdate, parse_weight_update
 
 __all__ = ["Parameter", "Slot", "UpdateGraph", "make_update"]
 
@@ -20,9 +21,14 @@ class UpdateGraph:
 
     model: ir.Model
     slots: tuple[Slot, ...]
+    notes: tuple[str, ...] = ()
 
 
-def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> UpdateGraph:
+def make_update(
+    parameters: Sequence[Parameter],
+    optimizer: Optimizer | str,
+    weight_update: WeightUpdate | str = "fp32_master",
+) -> UpdateGraph:
     """The update graph of ``parameters``: plain ONNX of opset 20.
 
     Its inputs are ``<parameter>``, ``<parameter>.gradient`` and ``<parameter>.<slot>``, all of them
@@ -38,6 +44,8 @@ def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> 
     Args:
         parameters: what is trained, in the order that inputs and outputs get.
         optimizer: an optimizer, or text such as ``sgd{momentum=0.9}``.
+        weight_update: how weights are kept, or text such as ``kahan`` (see weight_update.py); with
+            any but ``fp32_master`` the graph has nodes of ``ai.onnxbf`` that round.
 
     Raises:
         NameUnknown: an optimizer or an option that does not exist.
@@ -45,7 +53,8 @@ def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> 
         ModelError: no parameters, names that collide, or an exclusion that excludes nothing.
     """
     chosen = build(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
-    emitter = Emitter(parameters)
+    rule = parse_weight_update(weight_update) if isinstance(weight_update, str) else weight_update
+    emitter = Emitter(parameters, rule)
     updates = emitter.updates
     norm = emitter.global_norm(updates)
     for transform in chosen.chain():
@@ -53,4 +62,4 @@ def make_update(parameters: Sequence[Parameter], optimizer: Optimizer | str) -> 
     for update in updates:
         emitter.descend(update)
     emitter.result(norm, GRADIENT_NORM, ir.Shape(()))
-    return UpdateGraph(emitter.finish(), tuple(emitter.slots))
+    return UpdateGraph(emitter.finish(), tuple(emitter.slots), tuple(emitter.notes))

@@ -16,12 +16,20 @@ pytestmark = pytest.mark.skipif(
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
 from onnxbf.range_quantizer import quantize_range  # noqa: E402
-from onnxbf.studies import bf16, contrastive, fully_quantized, lrbench, narrow_range, rich_regime  # noqa: E402
+from onnxbf.studies import (  # noqa: E402
+    bf16,
+    contrastive,
+    fully_quantized,
+    lrbench,
+    narrow_range,
+    rich_regime,
+    sixteen_bit,
+)
 from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
 from onnxbf.studies.study import Cell, Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
-LONG = {"bf16", "rich", "contrastive"}  # those of more than a few seconds: `make studies` runs them
+LONG = {"bf16", "contrastive", "rich", "sixteen-bit"}  # `make studies` runs them
 
 
 def _outcome(study: Study, seeds: int | None = None) -> Outcome:
@@ -98,6 +106,19 @@ def test_a_quantizer_that_is_biased_is_caught() -> None:
     measured = _Nearest().judge([*rows, *others])
     failed = [c.name for c in _Nearest.claims if not Finding(c, measured[c.name]).passed]
     assert {"F2 most", "F4 ptq"} <= {*failed} and "F3 most" not in failed
+
+
+def test_a_rule_that_loses_updates_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sixteen_bit.SETTINGS, "kahan", sixteen_bit.SETTINGS["nearest"])
+    monkeypatch.setattr(sixteen_bit, "EPOCHS", 8)
+    study = sixteen_bit.SixteenBit()
+    cells = [cell for cell in study.cells(Effort(1, quick=True)) if "squares" not in cell.name]
+    rows = [row for cell in cells for row in cell.rows()]
+    rows += [{"squares": n, "distance": 1.0, "least_over_bound": 2.0} for n in sixteen_bit._SQUARES]
+    measured = study.judge(rows)
+    assert measured["B2 kahan"] == measured["B2 nearest"] == 0
+    failed = {c.name for c in study.claims if not Finding(c, measured[c.name]).passed}
+    assert {"B3 loss", "B1 forward", "B1 kahan"} <= failed and "B2 stochastic" not in failed
 
 
 def test_a_network_that_learns_the_same_by_its_top_layer_fails_the_rich_regime() -> None:
