@@ -165,15 +165,30 @@ class Run:
         return self.folder / f"seed-{seed}"
 
     def _resumed(self, seed: int, lanes: Sequence[Lane]) -> tuple[Place, Mapping[str, Any]]:
-        """Bring lanes to where the seed's checkpoint was taken: the place, and what it says."""
+        """Bring lanes to where the seed's checkpoint was taken: the place, and what it says.
+
+        Raises:
+            ModelError: it is of another network, or of other recipes.
+        """
         path = self._folder(seed) / CHECKPOINT
         if not path.is_file():
             return Place(seed), {}
         tensors, notes = load_checkpoint(path)
+        if [*notes["lanes"]] != [lane.name for lane in lanes]:
+            raise ModelError(
+                f"{str(path)!r} is a checkpoint of another run, of {', '.join(notes['lanes'])}: "
+                "put this run's back, or begin a new one."
+            )
         for lane in lanes:
             mine = f"{lane.name}/"
             state = {k.removeprefix(mine): v for k, v in tensors.items() if k.startswith(mine)}
-            lane.resume(state, notes["lanes"][lane.name])
+            try:
+                lane.resume(state, notes["lanes"][lane.name])
+            except ModelError as error:
+                raise ModelError(
+                    f"{str(path)!r} is a checkpoint of another network: {error} Put this run's "
+                    "back, or begin a new one."
+                ) from None
         return Place(**notes["place"]), notes
 
     def _step(

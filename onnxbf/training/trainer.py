@@ -187,12 +187,22 @@ class Trainer:
         part = self._part
         if part.observer is not None and self._measured[1] is None:
             self._measured = (self.index, part.program.measure_again(batch))
+        given = next((k for k, a in batch.items() if a.dtype.kind == "f" and not _finite(a)), None)
+        if given is not None:
+            raise LossNotFinite(
+                f"The loss of step {self.index} is {loss}: input {given!r} of its batch holds "
+                "numbers that are not finite. Take them out of the data."
+            )
         node = first_not_finite(part.graphs, batch, self.state())
         made = f": the first to give such a number is {node}" if node else ""
         raise LossNotFinite(
             f"The loss of step {self.index} is {loss}{made}. Lower the learning rate, or scale the "
             "loss if the format is narrow."
         )
+
+
+def _finite(array: Array) -> bool:
+    return bool(np.all(np.isfinite(array)))
 
 
 def _moved(graphs: TrainingGraphs) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto
 
 from onnxbf.cli.main import group
+from tests.networks import write_data, write_mlp
 
 _binding = pytest.importorskip("onnxruntime.capi._pybind_state")
 pytestmark = pytest.mark.skipif(
@@ -80,3 +82,47 @@ def test_contrast_of_outputs_of_two_shapes_is_refused(tmp_path: Path) -> None:
     result = _run("artifacts", model, "--loss", "info-nce", "-o", tmp_path / "made")
     assert isinstance(result.exception, SystemExit) and result.exit_code == 2
     assert "'output0' is of shape [2,7,1]" in result.stderr
+
+
+def test_data_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    write_mlp(tmp_path / "mlp.onnx")
+    write_data(tmp_path / "data.npz", 64, 1)
+    arrays = dict(np.load(tmp_path / "data.npz"))
+    arrays["x"][40, 3] = np.nan
+    np.savez(tmp_path / "data.npz", **arrays)
+    options = ("--data", tmp_path / "data.npz", "--recipe", "none", "-o", tmp_path / "run")
+    result = _run("train", tmp_path / "mlp.onnx", *options)
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert "input 'x' of its batch holds numbers that are not finite" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (("other_mlp", "bf16"), "of another network: Tensor 'w1' of the state is missing"),
+        (("mlp", "none"), "of another run, of none"),
+    ],
+)
+def test_a_checkpoint_of_another_model_or_recipe_is_refused(
+    other: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    write_mlp(tmp_path / "mlp.onnx")
+    renamed = onnx.load(tmp_path / "mlp.onnx")
+    for node in (*renamed.graph.node, *renamed.graph.initializer):
+        if isinstance(node, onnx.NodeProto):
+            node.input[:] = [name.replace("w1", "v1") for name in node.input]
+        else:
+            node.name = node.name.replace("w1", "v1")
+    onnx.save(renamed, tmp_path / "other_mlp.onnx")
+    write_data(tmp_path / "data.npz", 64, 1)
+    for folder, (model, recipe) in (("mine", ("mlp", "bf16")), ("other", other)):
+        result = _run(
+            *("train", tmp_path / f"{model}.onnx", "--data", tmp_path / "data.npz"),
+            *("--recipe", recipe, "-o", tmp_path / folder),
+        )
+        assert result.exit_code == 0, result.output
+    name = Path("seed-0", "checkpoint.safetensors")
+    shutil.copy(tmp_path / "other" / name, tmp_path / "mine" / name)
+    result = _run("train", "--resume", "--epochs", 2, "-o", tmp_path / "mine")
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert told in result.stderr and "begin a new one" in result.stderr
