@@ -11,7 +11,10 @@ from onnxbf.cli.console import console, progress
 from onnxbf.cli.options import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnxbf.cli.console import Steps
+    from onnxbf.studies.claim import Claim
     from onnxbf.studies.study import Effort, Outcome, Study
 
 _REFUTED = 1  # the exit code where a claim does not hold
@@ -44,6 +47,7 @@ def list_studies() -> None:
     epilog=examples(
         "onnxbf study run all --quick",
         "onnxbf study run lrbench --seeds 5 -o results",
+        "onnxbf study run lrbench range --claim D3 --claim A3",
         "onnxbf study run 'lrbench{recipe=fp8,target=0.97}'",
     ),
 )
@@ -51,6 +55,13 @@ def list_studies() -> None:
 @click.option("--quick", is_flag=True, help="Fewer seeds, and smaller where a study can be.")
 @click.option(
     "--seeds", type=click.IntRange(1), help="Trainings of each kind.  [default: by study]"
+)
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="CLAIM",
+    help="Judge this claim alone (see list), such as D3; may be repeated.",
 )
 @click.option(
     "-o",
@@ -65,6 +76,7 @@ def run_studies(
     studies: tuple[str, ...],
     quick: bool,
     seeds: int | None,
+    claims: tuple[str, ...],
     output: Path | None,
 ) -> None:
     """Carry out studies, or all of them, and judge their claims.
@@ -74,15 +86,18 @@ def run_studies(
     from onnxbf.studies.optional import needed
     from onnxbf.studies.registry import parse_studies
     from onnxbf.studies.results import write_results
-    from onnxbf.studies.study import effort_for
+    from onnxbf.studies.study import choose_claims, effort_for
 
     chosen = [study for text in studies for study in parse_studies(text)]
     if output is not None:
         needed("matplotlib")  # for the charts: told before anything is trained
+    judged = choose_claims(chosen, claims)
     passed = True
-    for study in chosen:
+    for study, wanted in zip(chosen, judged):
+        if not wanted:
+            continue
         with progress() as bar:
-            outcome = _carry_out(study, effort_for(study, seeds, quick), bar)
+            outcome = _carry_out(study, effort_for(study, seeds, quick), wanted, bar)
         _show(outcome)
         passed = passed and outcome.passed
         if output is not None:
@@ -92,11 +107,11 @@ def run_studies(
         context.exit(_REFUTED)
 
 
-def _carry_out(study: Study, effort: Effort, bar: Steps) -> Outcome:
+def _carry_out(study: Study, effort: Effort, claims: Sequence[Claim], bar: Steps) -> Outcome:
     from onnxbf.studies.study import CellDone, run_study
 
     bar.step(study.name)
-    for event in run_study(study, effort):
+    for event in run_study(study, effort, claims):
         if not isinstance(event, CellDone):
             return event
         bar.show(f"{study.name}: {event.name}", event.done, event.total)

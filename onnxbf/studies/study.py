@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxbf.errors import SpecError
+from onnxbf.errors import NameUnknown, SpecError
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim, Finding
 
@@ -100,8 +100,14 @@ class Outcome:
         return all(finding.passed for finding in self.findings)
 
 
-def run_study(study: Study, effort: Effort) -> Iterator[CellDone | Outcome]:
-    """Carry out a study: each cell as it is done, then the outcome."""
+def run_study(
+    study: Study, effort: Effort, claims: Sequence[Claim] | None = None
+) -> Iterator[CellDone | Outcome]:
+    """Carry out a study: each cell as it is done, then the outcome.
+
+    Args:
+        claims: those of the study's that are judged; all unless told.
+    """
     started = time.monotonic()
     cells = study.cells(effort)
     rows: list[Row] = []
@@ -109,7 +115,8 @@ def run_study(study: Study, effort: Effort) -> Iterator[CellDone | Outcome]:
         rows += cell.rows()
         yield CellDone(cell.name, done, len(cells))
     measured = study.judge(rows)
-    findings = [Finding(claim, measured[claim.name]) for claim in study.claims]
+    judged = study.claims if claims is None else claims
+    findings = [Finding(claim, measured[claim.name]) for claim in judged]
     yield Outcome(study, effort, rows, findings, time.monotonic() - started)
 
 
@@ -117,6 +124,26 @@ def effort_for(study: Study, seeds: int | None, quick: bool) -> Effort:
     """The effort that is asked for: the study's own number of seeds unless told."""
     usual, least = study.seeds
     return Effort(seeds or (least if quick else usual), quick)
+
+
+def choose_claims(studies: Sequence[Study], names: Sequence[str]) -> list[Sequence[Claim]]:
+    """The claims of each study that are named: by all of a name or its first word; all if none is.
+
+    Raises:
+        NameUnknown: a claim that none of the studies has.
+    """
+    known = {each for study in studies for claim in study.claims for each in _names(claim)}
+    for name in names:
+        if name not in known:
+            raise NameUnknown("claim", name, known)
+    return [
+        [claim for claim in study.claims if not names or {*names} & {*_names(claim)}]
+        for study in studies
+    ]
+
+
+def _names(claim: Claim) -> tuple[str, str]:
+    return claim.name, claim.name.split()[0]
 
 
 def means(rows: Sequence[Row], by: Sequence[str], of: Sequence[str]) -> list[Row]:

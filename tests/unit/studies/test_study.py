@@ -30,6 +30,7 @@ from onnxbf.studies.study import (
     Outcome,
     Row,
     Study,
+    choose_claims,
     effort_for,
     means,
     run_study,
@@ -201,6 +202,24 @@ def test_one_that_fails_decides_the_exit_code(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "FAIL: square" in result.output and "PASS: square" in result.output
     assert (tmp_path / "square" / "results.json").is_file()
+
+
+def test_claims_are_chosen_by_name_or_first_word() -> None:
+    pytest.importorskip("onnxruntime")
+    studies = [study_class("lrbench")(), study_class("range")()]
+    names = [[claim.name for claim in each] for each in choose_claims(studies, ["D1", "A3 bits"])]
+    assert names == [["D1", "D1 printed"], ["A3 bits"]]
+    assert [len(each) for each in choose_claims(studies, [])] == [7, 5]
+    with pytest.raises(NameUnknown, match="claim 'A3 bit': did you mean 'A3 bits'"):
+        choose_claims(studies, ["A3 bit"])
+
+
+@pytest.mark.usefixtures("square")
+def test_one_claim_alone() -> None:
+    result = _study("run", "square", "--claim", "large")
+    assert result.exit_code == 0 and "PASS large" in result.output
+    refused = _study("run", "square", "--claim", "larg")
+    assert refused.exit_code == 2 and "did you mean 'large'" in refused.output
 
 
 @pytest.mark.usefixtures("square")
