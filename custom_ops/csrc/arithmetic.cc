@@ -248,12 +248,6 @@ int64_t Arithmetic::depth_of(int64_t count) const {
   return by_twos ? count + count % 2 : count;
 }
 
-Arithmetic float32_sums_of(const Arithmetic& operands) {
-  Arithmetic made = plain(kFma);
-  made.operands = operands.operands;
-  return made;
-}
-
 bool is_float32(const CastSpec& cast) {
   return cast.exponent_bits == 8 && cast.mantissa_bits == 23 && cast.rounding == kNearestEven &&
          cast.flush == 0 && cast.saturate == 0;

@@ -48,9 +48,6 @@ struct Arithmetic {
 Arithmetic parse_arithmetic(const std::string& text);
 CastSpec parse_cast(const std::string& text);
 
-// FP32 multiply-adds in order, of operands that are rounded as those of another profile.
-Arithmetic float32_sums_of(const Arithmetic& operands);
-
 // Whether a cast of float32 numbers is none: fp32:rne. And whether it is fp32:rtz.
 bool is_float32(const CastSpec& cast);
 bool cuts_off(const CastSpec& cast);

@@ -2,9 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
+
+#include "float_environment.h"
+#include "turn.h"
 
 namespace onnxbf {
 namespace {
+
+constexpr int64_t kMapsTogether = 8;  // whose biases' gradients are summed side by side
+constexpr int64_t kPart = 256;        // numbers of each, rounded at a time
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -71,54 +78,106 @@ void for_segments(const Windows& windows, int64_t first, int64_t count, const Bo
   }
 }
 
-// Where in an image the rows begin that a segment meets, for each tap of the first two dimensions;
-// -1: it meets none.
-void find_rows(const Windows& windows, const Segment& segment, std::vector<int64_t>& rows) {
-  rows.clear();
-  for (const Run& deep : windows.runs[0]) {
-    const int64_t depth = deep.at(segment.position[0]);
-    for (const Run& high : windows.runs[1]) {
-      const int64_t height = high.at(segment.position[1]);
-      const bool meets = depth >= 0 && height >= 0;
-      rows.push_back(meets ? (depth * windows.sources[1] + height) * windows.sources[2] : -1);
+// What a segment meets of an image.
+struct Met {
+  // The numbers of a row that a tap takes to the segment: from the first of them on, and to where.
+  struct Span {
+    int64_t from, to, count;
+  };
+  std::vector<int64_t> rows;  // where they begin, for each tap of the first two dimensions; -1: none
+  std::vector<Span> spans;    // for each tap of the last one; `to`: from the segment's first position
+
+  void find(const Windows& windows, const Segment& segment) {
+    rows.clear();
+    for (const Run& deep : windows.runs[0]) {
+      const int64_t depth = deep.at(segment.position[0]);
+      for (const Run& high : windows.runs[1]) {
+        const int64_t height = high.at(segment.position[1]);
+        const bool meets = depth >= 0 && height >= 0;
+        rows.push_back(meets ? (depth * windows.sources[1] + height) * windows.sources[2] : -1);
+      }
+    }
+    spans.clear();
+    for (const Run& run : windows.runs[2]) {
+      const int64_t before = std::max<int64_t>(segment.first - run.begin, 0);
+      const int64_t end = std::max<int64_t>(segment.first + segment.count - run.begin, 0);
+      const int64_t first = divide_up(before, run.step);
+      spans.push_back({run.source + first * run.source_step,
+                       run.begin + first * run.step - segment.first,
+                       std::min(divide_up(end, run.step), run.count) - first});
     }
   }
-}
+};
 
-// Those of a run that fall into a segment: the first of them, and how many.
-std::array<int64_t, 2> within(const Run& run, const Segment& segment) {
-  const int64_t before = std::max<int64_t>(segment.first - run.begin, 0);
-  const int64_t end = std::max<int64_t>(segment.first + segment.count - run.begin, 0);
-  const int64_t first = divide_up(before, run.step);
-  return {first, std::min(divide_up(end, run.step), run.count) - first};
+void copy(const float* from, int64_t from_step, int64_t count, float* to, int64_t to_step) {
+  if (from_step == 1 && to_step == 1) {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) to[i * to_step] = from[i * from_step];
 }
 
 // Columns are positions; sums run over planes and taps.
 Gather gather_windows(Windows windows) {
   return [windows = std::move(windows)](const float* image, const PanelPart& part) {
-    const int64_t taps = windows.taps(), across = windows.kernel[2];
-    std::vector<int64_t> rows;
+    const int64_t taps = windows.taps(), across = windows.kernel[2], size = windows.source_count();
+    const Run& any = windows.runs[2].front();
+    Met met;
     for_segments(windows, part.first, part.count, [&](const Segment& segment) {
-      find_rows(windows, segment, rows);
-      const float* plane = image + part.begin / taps * windows.source_count();
-      int64_t tap = part.begin % taps;
+      met.find(windows, segment);
+      const float* plane = image + part.begin / taps * size;
+      size_t row = static_cast<size_t>(part.begin % taps / across);
+      size_t span = static_cast<size_t>(part.begin % across);
       for (int64_t k = part.begin; k < part.end; ++k) {
-        const int64_t row = rows[static_cast<size_t>(tap / across)];
-        if (row >= 0) {
-          const Run& run = windows.runs[2][static_cast<size_t>(tap % across)];
-          const auto [first, count] = within(run, segment);
-          const float* from = plane + row + run.source + first * run.source_step;
-          float* to = part.to + part.places[k - part.begin] + segment.column + run.begin +
-                      first * run.step - segment.first;
-          for (int64_t i = 0; i < count; ++i) to[i * run.step] = from[i * run.source_step];
+        const Met::Span& numbers = met.spans[span];
+        if (met.rows[row] >= 0) {
+          copy(plane + met.rows[row] + numbers.from, any.source_step, numbers.count,
+               part.to + part.places[k - part.begin] + segment.column + numbers.to, any.step);
         }
-        if (++tap == taps) {
-          tap = 0;
-          plane += windows.source_count();
-        }
+        if (++span < met.spans.size()) continue;
+        span = 0;
+        if (++row < met.rows.size()) continue;
+        row = 0;
+        plane += size;
       }
     });
   };
+}
+
+// A column of weights: where its plane begins, and its tap.
+struct Column {
+  int64_t plane;
+  size_t row, span;
+};
+
+// Numbers [begin, end) of what a column meets, `step` apart.
+void fill(const Met& met, const float* planes, const Column& column, int64_t step, int64_t begin,
+          int64_t end, const int64_t* places, float* to) {
+  if (met.rows[column.row] < 0) return;
+  const Met::Span& span = met.spans[column.span];
+  const float* from = planes + column.plane + met.rows[column.row] + span.from;
+  for (int64_t j = begin; j < end; ++j) to[places[span.to + j]] = from[j * step];
+}
+
+// Four columns: where all of them meet something, they are turned together.
+void fill_four(const Met& met, const float* planes, const Column* columns, const int64_t* places,
+               float* to) {
+  int64_t begin = 0, end = INT64_MAX;
+  for (int64_t i = 0; i < 4; ++i) {
+    const Met::Span& span = met.spans[columns[i].span];
+    begin = std::max(begin, span.to);
+    end = std::min(end, met.rows[columns[i].row] < 0 ? 0 : span.to + span.count);
+  }
+  end = std::max(begin, end);
+  const float* rows[4];
+  for (int64_t i = 0; i < 4; ++i) {
+    const Met::Span& span = met.spans[columns[i].span];
+    const int64_t before = std::min(begin - span.to, span.count);
+    rows[i] = planes + columns[i].plane + met.rows[columns[i].row] + span.from + before;
+    fill(met, planes, columns[i], 1, 0, before, places, to + i);
+    fill(met, planes, columns[i], 1, std::max(end - span.to, before), span.count, places, to + i);
+  }
+  if (begin < end) turn_four(rows, end - begin, places + begin, to);
 }
 
 // Columns are planes and taps; sums run over images, `image_step` apart, and positions.
@@ -127,26 +186,26 @@ Gather gather_turned_windows(Windows windows, int64_t image_step) {
                                                     const PanelPart& part) {
     const int64_t taps = windows.taps(), across = windows.kernel[2];
     const int64_t positions = windows.position_count();
-    std::vector<int64_t> rows;
+    std::vector<Column> columns;
+    for (int64_t i = part.first; i < part.first + part.count; ++i) {
+      columns.push_back({i / taps * windows.source_count(), static_cast<size_t>(i % taps / across),
+                         static_cast<size_t>(i % across)});
+    }
+    const int64_t step = windows.runs[2].front().source_step;  // of positions, each meets a source
+    Met met;
     for (int64_t k = part.begin; k < part.end;) {
       const int64_t image = k / positions, place = k % positions;
       const int64_t length = std::min(positions - place, part.end - k);
       const float* planes = first_image + image * image_step;
-      const int64_t* places = part.places + (k - part.begin);
       for_segments(windows, place, length, [&](const Segment& segment) {
-        find_rows(windows, segment, rows);
-        for (int64_t i = 0; i < part.count; ++i) {
-          const int64_t plane = (part.first + i) / taps, tap = (part.first + i) % taps;
-          const int64_t row = rows[static_cast<size_t>(tap / across)];
-          if (row < 0) continue;
-          const Run& run = windows.runs[2][static_cast<size_t>(tap % across)];
-          const auto [first, count] = within(run, segment);
-          const float* from = planes + plane * windows.source_count() + row + run.source +
-                              first * run.source_step;
-          const int64_t* own = places + segment.column + run.begin + first * run.step - segment.first;
-          for (int64_t j = 0; j < count; ++j) {
-            part.to[own[j * run.step] + i] = from[j * run.source_step];
-          }
+        met.find(windows, segment);
+        const int64_t* places = part.places + (k - part.begin) + segment.column;
+        size_t i = 0;
+        for (; i + 4 <= columns.size() && step == 1; i += 4) {
+          fill_four(met, planes, &columns[i], places, part.to + i);
+        }
+        for (; i < columns.size(); ++i) {
+          fill(met, planes, columns[i], step, 0, met.spans[columns[i].span].count, places, part.to + i);
         }
       });
       k += length;
@@ -204,29 +263,49 @@ Product conv_input_product(const ConvShape& shape, const float* dy, const float*
 }
 
 Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw) {
-  Product product = conv_bias_product(shape, dy, dw);
-  const int64_t plane = shape.channels * shape.in_size();
-  product.columns = shape.channels * shape.taps();
-  product.b = make_factor(
-      x, shape.groups, plane, shape.groups,
-      gather_turned_windows(make_windows(shape, false), shape.groups * plane));
-  return product;
-}
-
-Product conv_bias_product(const ConvShape& shape, const float* dy, float* db) {
-  static constexpr float kOne = 1;
-  const int64_t maps = shape.maps * shape.out_size();
+  const int64_t plane = shape.channels * shape.in_size(), maps = shape.maps * shape.out_size();
   Product product{};
   product.rows = shape.maps;
-  product.columns = 1;
+  product.columns = shape.channels * shape.taps();
   product.inner = shape.images * shape.out_size();
   product.a = make_factor(dy, shape.groups, maps, shape.groups, nullptr);
   product.a.outer_stride = product.a.run = shape.out_size();
   product.a.inner_stride = 1;
   product.a.run_stride = shape.groups * maps;
-  product.b = make_factor(&kOne, 1, 0, shape.groups, nullptr);  // its strides are 0: always that one
-  product.out = db;
+  product.b = make_factor(
+      x, shape.groups, plane, shape.groups,
+      gather_turned_windows(make_windows(shape, false), shape.groups * plane));
+  product.out = dw;
   return product;
+}
+
+void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
+                        const std::vector<CastSpec>& casts, const float* dy, float* db,
+                        const ParallelFor& parallel) {
+  const int64_t maps = shape.groups * shape.maps, size = shape.out_size();
+  parallel(divide_up(maps, kMapsTogether), [&](int64_t task) {
+    const FloatEnvironment nearest(false);
+    const int64_t first = task * kMapsTogether, count = std::min(kMapsTogether, maps - first);
+    float sums[kMapsTogether] = {}, part[kMapsTogether][kPart] = {};
+    for (int64_t image = 0; image < shape.images; ++image) {
+      for (int64_t begin = 0; begin < size; begin += kPart) {
+        const int64_t length = std::min(kPart, size - begin);
+        for (int64_t i = 0; i < count; ++i) {
+          const float* from = dy + (image * maps + first + i) * size + begin;
+          std::copy_n(from, length, part[i]);
+          for (const CastSpec& cast : casts) {
+            quantize_dequantize(kernels, cast, RandomKey{}, part[i], part[i], 0, length, 0);
+          }
+        }
+        for (int64_t k = 0; k < length; ++k) {
+          for (int64_t i = 0; i < kMapsTogether; ++i) sums[i] += part[i][k];
+        }
+      }
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      db[first + i] = sums[i] == sums[i] ? sums[i] : std::numeric_limits<float>::quiet_NaN();
+    }
+  });
 }
 
 }  // namespace onnxbf

@@ -20,7 +20,10 @@ Product conv_input_product(const ConvShape& shape, const float* dy, const float*
 // For each group maps x (channels x taps), summed over images and, within one, over outputs.
 Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw);
 
-// For each group maps x 1: the same sums, of the gradients of outputs alone.
-Product conv_bias_product(const ConvShape& shape, const float* dy, float* db);
+// The sums of dy over images and, within one, over outputs, for each map: in order, in FP32. Numbers go
+// through `casts` beforehand.
+void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
+                        const std::vector<CastSpec>& casts, const float* dy, float* db,
+                        const ParallelFor& parallel);
 
 }  // namespace onnxbf

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
+#include "turn.h"
 
 namespace onnxbf {
 namespace {
@@ -34,22 +32,6 @@ void copy_line(const float* from, int64_t count, float* to) {
     std::memcpy(to, from, kWidest * sizeof(float));
   } else {
     std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
-  }
-}
-
-// Brings four rows of `count` numbers, `stride` apart, side by side: those at `k` to `places[k]`.
-void turn_four(const float* from, int64_t stride, int64_t count, const int64_t* places, float* to) {
-  int64_t k = 0;
-#if defined(__SSE2__)
-  for (; k + 4 <= count; k += 4) {
-    __m128 rows[4];
-    for (int64_t i = 0; i < 4; ++i) rows[i] = _mm_loadu_ps(from + i * stride + k);
-    _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
-    for (int64_t i = 0; i < 4; ++i) _mm_storeu_ps(to + places[k + i], rows[i]);
-  }
-#endif
-  for (; k < count; ++k) {
-    for (int64_t i = 0; i < 4; ++i) to[places[k] + i] = from[i * stride + k];
   }
 }
 
@@ -159,7 +141,9 @@ void Packing::copy(const float* from, const PanelPart& part) const {
   int64_t i = 0;
   if (factor_.inner_stride == 1) {
     for (; i + 4 <= part.count; i += 4) {
-      turn_four(from + i * factor_.outer_stride, factor_.outer_stride, products, part.places,
+      const float* row = from + i * factor_.outer_stride;
+      const int64_t next = factor_.outer_stride;
+      turn_four({row, row + next, row + 2 * next, row + 3 * next}, products, part.places,
                 part.to + i);
     }
   }

@@ -99,9 +99,10 @@ class ConvWeightGrad {
   static void infer(const ort::Inference&) {}
 
   explicit ConvWeightGrad(const ort::KernelAttributes& node)
-      : compute_(node), bias_(compute_), attributes_(node) {
-    bias_.arithmetic = float32_sums_of(compute_.arithmetic);
-    bias_.cast_b = bias_.cast_y = std::nullopt;
+      : compute_(node), attributes_(node) {
+    for (const auto& cast : {compute_.cast_a, compute_.arithmetic.operands}) {
+      if (cast) bias_casts_.push_back(*cast);
+    }
   }
 
   void compute(const ort::Context& context) const {
@@ -112,12 +113,17 @@ class ConvWeightGrad {
     if (dw != nullptr) {
       compute_.multiply(context, conv_weight_product(shape, numbers(dy), numbers(x), dw), 3);
     }
-    if (db != nullptr) bias_.multiply(context, conv_bias_product(shape, numbers(dy), db), 3);
+    if (db == nullptr) return;
+    conv_bias_gradient(chosen_kernels(), shape, bias_casts_, numbers(dy), db,
+                       [&](int64_t count, const std::function<void(int64_t)>& body) {
+                         context.parallel_tasks(count, body);
+                       });
   }
 
  private:
-  ComputeAttributes compute_, bias_;
+  ComputeAttributes compute_;
   ConvAttributes attributes_;
+  std::vector<CastSpec> bias_casts_;
 };
 
 }  // namespace
