@@ -17,16 +17,28 @@ class LiftInitializers(GraphPass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         names = Names(model)
         inner = [graph for graph in all_graphs(model) if graph is not model.graph]
-        lifted = [(graph, name) for graph in inner for name in _held(graph)]
-        for graph, name in lifted:
-            value = graph.initializers.pop(name)
+        lifted = [(graph, value) for graph in inner for value in _held(graph)]
+        for graph, value in lifted:
+            _pass_on(graph, value, names)
+            name = value.name or ""
+            graph.initializers.pop(name)
             if name in model.graph.initializers:  # of another body
                 value.name = names.fresh(name)
             model.graph.register_initializer(value)
         return ir.passes.PassResult(model, modified=bool(lifted))
 
 
-def _held(graph: ir.Graph) -> list[str]:
+def _held(graph: ir.Graph) -> list[ir.Value]:
     """The initializers that are no inputs as well."""
-    inputs = {value.name for value in graph.inputs}
-    return [name for name in graph.initializers if name not in inputs]
+    return [value for value in graph.initializers.values() if not value.is_graph_input()]
+
+
+def _pass_on(graph: ir.Graph, value: ir.Value, names: Names) -> None:
+    """Have a node give what the body itself gives: its outputs must be its own."""
+    if not value.is_graph_output():
+        return
+    node = ir.node("Identity", [value], name=names.fresh(f"{value.name}/Identity"))
+    (result,) = node.outputs
+    result.name, result.type, result.shape = f"{node.name}:0", value.type, value.shape
+    graph.append(node)
+    graph.outputs[:] = [result if output is value else output for output in graph.outputs]

@@ -9,7 +9,7 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass, ShapeInferencePass
 
 from onnxbf.errors import UnsupportedError
 from onnxbf.passes.base import GraphPass
@@ -37,6 +37,7 @@ from onnxbf.report import Report
 OLDEST_OPSET = 13  # since which axes of reductions are inputs, as new nodes have them
 # Operators that are expanded as ONNX itself defines them.
 BY_DEFINITION = frozenset({"Attention", "NegativeLogLikelihoodLoss", "RotaryEmbedding"})
+NO_LONGER_INPUTS = 4  # the first IR version in which initializers may be no inputs
 NEWEST_OPSET, NEWEST_IR_VERSION = 21, 10  # that ONNX Runtime 1.19, the last to train, accepts
 
 
@@ -84,6 +85,9 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
             node that has no gradient in the form it has.
     """
     model = model.clone()
+    if model.ir_version < NO_LONGER_INPUTS:  # since then, initializers need not be inputs
+        model.ir_version = NO_LONGER_INPUTS
+    RemoveInitializersFromInputsPass()(model)
     report = Report("none")
     inline, untie, tie = InlineFunctions(report), UntieConstants(report), TieWeights(report)
     _run(

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxbf.comparison import as_tensor
 from onnxbf.files import load_model
@@ -19,8 +19,11 @@ from onnxbf.protos import from_proto, to_proto
 from onnxbf.session import make_session, run
 from onnxbf.training.parameters import choose_parameters
 from onnxbf.training.prepare import prepare
+from onnxbf.training.run import Run
+from onnxbf.training.settings import Settings
 from onnxbf.training.trained_model import TrainedModel
 from tests.integration.test_gradients import DIFFERENTIABLE, MODELS
+from tests.networks import write_data, write_mlp
 
 _binding = pytest.importorskip("onnxruntime.capi._pybind_state")
 pytestmark = pytest.mark.skipif(
@@ -143,3 +146,25 @@ def test_weights_that_a_function_shares_are_saved_written_out_and_said_to_be(
     (wanted,) = evaluated(prepared.model, state, {"x": x}).values()
     np.testing.assert_array_equal(found, wanted)
     assert not load_model(tmp_path / "saved.onnx").functions
+
+
+def test_initializers_that_are_inputs_too_are_trained_and_stay_both(tmp_path: Path) -> None:
+    proto = onnx.load(write_mlp(tmp_path / "mlp.onnx"))
+    for tensor in proto.graph.initializer:
+        proto.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims)
+        )
+    proto.ir_version = 3  # which asks for that
+    del proto.opset_import[:]
+    proto.opset_import.append(helper.make_opsetid("", 11))
+    onnx.save(proto, tmp_path / "old.onnx")
+    write_data(tmp_path / "data.npz", 64, 1)
+    settings = Settings(
+        model=str(tmp_path / "old.onnx"), data=str(tmp_path / "data.npz"), recipe="none"
+    )
+    list(Run(settings, tmp_path / "run").events())
+    saved = onnx.load(tmp_path / "run" / "seed-0" / "none.onnx")
+    assert [v.name for v in saved.graph.input] == [v.name for v in proto.graph.input]
+    for before, after in zip(proto.graph.initializer, saved.graph.initializer):
+        assert before.name == after.name
+        assert np.abs(numpy_helper.to_array(before) - numpy_helper.to_array(after)).max() > 1e-4

@@ -119,6 +119,18 @@ def test_a_branch_chosen_by_a_fixed_size() -> None:
     assert "v" in model.graph.initializers
 
 
+GIVEN = """net (float[4,3,2] x) => (float[2] y, float[n,2] every)
+    <int64 most = {2}, bool yes = {1}, float[2] s0 = {0,0}> {
+        y, every = Loop (most, yes, s0) <body = b
+            (int64 i, bool going, float[2] s) => (bool on, float[2] w, float[2] w)
+            <float[2] w = {3,4}> { on = Identity (going) }>
+    }"""
+
+
+def test_a_weight_that_a_body_gives_as_it_is() -> None:
+    check(GIVEN)
+
+
 def test_what_stands_inside_of_a_loop_is_written_out_too() -> None:
     check(NESTED)
 
