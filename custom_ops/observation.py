@@ -1,7 +1,9 @@
 """What rounding, or an update, did to numbers: what the observing operators count, in NumPy.
 
-Sums are of float64 terms, in an order that does not depend on threads or instruction sets: element
-i of each tile of 1024 goes to sum i % 16, the 16 sums are added up in halves, the tiles in order.
+Squares are summed in float32 within tiles of 1024 elements, and tiles in float64, in an order that
+does not depend on threads or instruction sets: element i of a tile goes to sum i % 32, the 32 sums
+are added up in halves, the tiles in order. A tile is divided first by a power of 2^32, most often
+1, that its largest number decides, so that squares neither overflow nor vanish.
 """
 
 from __future__ import annotations
@@ -9,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.formats import Cast
+from onnxbf.formats import Cast, Subnormals
 from onnxbf.philox import random_words
 from onnxbf.rounding import round_array
 
 ROUNDING_FIELDS = ("elements", "overflow", "saturated", "underflow", "nan", "signal", "noise")
 UPDATE_FIELDS = ("elements", "updated", "swallowed", "unseen")
 
-_TILE, _SUMS = 1024, 16
+_TILE, _SUMS = 1024, 32
 
 Floats = NDArray[np.float32]
 
@@ -36,8 +38,9 @@ def observe_rounding(x: Floats, rounded: Floats, cast: Cast) -> NDArray[np.float
     x, rounded = x.ravel(), rounded.ravel()
     finite, still = np.isfinite(x), np.isfinite(rounded)
     kept = finite & still
-    before = np.where(kept, x, 0).astype(np.float64)
-    error = before - np.where(kept, rounded, 0).astype(np.float64)
+    before = np.where(kept, x, np.float32(0))
+    error = before - np.where(kept, rounded, np.float32(0))
+    exponents = _exponents(before, cast)
     largest = np.float32(cast.format.max)
     return np.array(
         [
@@ -46,8 +49,8 @@ def observe_rounding(x: Floats, rounded: Floats, cast: Cast) -> NDArray[np.float
             np.count_nonzero((np.abs(x) > largest) & still),
             np.count_nonzero((x != 0) & (rounded == 0)),
             np.count_nonzero(np.isnan(rounded)),
-            _sum(before * before),
-            _sum(error * error),
+            _sum_squares(before, exponents),
+            _sum_squares(error, exponents),
         ]
     )
 
@@ -84,16 +87,37 @@ def _same_number(one: Floats, other: Floats) -> NDArray[np.bool_]:
     return same
 
 
-def _sum(terms: NDArray[np.float64]) -> float:
-    padded = np.zeros((-(-terms.size // _TILE), _TILE // _SUMS, _SUMS))
-    padded.ravel()[: terms.size] = terms
-    sums = padded[:, 0]
+def _tiles(numbers: Floats) -> Floats:
+    """Tile by tile, each filled up with zeros."""
+    tiles = np.zeros((-(-numbers.size // _TILE), _TILE), np.float32)
+    tiles.ravel()[: numbers.size] = numbers
+    return tiles
+
+
+def _exponents(numbers: Floats, cast: Cast) -> NDArray[np.int32]:
+    """The powers of two, multiples of 32, that tiles are divided by.
+
+    What rounding adds to a number may be as large as the smallest one of the format.
+    """
+    keeps = cast.subnormals is Subnormals.KEEP
+    smallest = cast.format.smallest_subnormal if keeps else cast.format.smallest_normal
+    largest = np.maximum(np.abs(_tiles(numbers)).max(axis=1, initial=0), np.float32(smallest))
+    _, exponents = np.frexp(largest)
+    nearest: NDArray[np.int32] = (exponents - 1 + 16) // 32 * 32
+    return nearest.clip(-96, 96)
+
+
+def _sum_squares(numbers: Floats, exponents: NDArray[np.int32]) -> float:
+    """The sum of squares of ``numbers``, whose tiles are divided by powers of two before."""
+    scaled = np.ldexp(_tiles(numbers), -exponents[:, None])
+    rows = (scaled * scaled).reshape(-1, _TILE // _SUMS, _SUMS)
+    sums = rows[:, 0]
     for row in range(1, _TILE // _SUMS):
-        sums = sums + padded[:, row]
+        sums = sums + rows[:, row]
     while sums.shape[1] > 1:
         half = sums.shape[1] // 2
         sums = sums[:, :half] + sums[:, half:]
     total = 0.0
-    for tile in sums[:, 0].tolist():
+    for tile in np.ldexp(sums[:, 0].astype(np.float64), 2 * exponents).tolist():
         total += tile
     return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -21,9 +20,9 @@ OBSERVED = "QuantizeDequantizeObserved"
 class ObserveRoundings(GraphPass):
     """Turn the QuantizeDequantize nodes of the main graph into QuantizeDequantizeObserved.
 
-    What they measure becomes one more output of the model, ``health.roundings``: float64, the
-    ROUNDING_FIELDS of one node after the other. Nodes in subgraphs and functions stay as they are:
-    what they measure cannot leave them.
+    What a node measures becomes one more output of the model, ``health.roundings/`` and its name:
+    float64, ROUNDING_FIELDS. Nodes in subgraphs and functions stay as they are: what they measure
+    cannot leave them.
 
     Raises:
         UnsupportedError: a rounding that was written as a pair of Cast nodes.
@@ -34,22 +33,16 @@ class ObserveRoundings(GraphPass):
             for node in graph:
                 _refuse_casts(node)
         names = Names(model)
-        found = [_observe(node, names) for node in model.graph if node_cast(node) is not None]
-        collect(model, ROUNDINGS, found, names)
+        found = [node for node in model.graph if node_cast(node) is not None]
+        for node in found:
+            _observe(model, node, names)
         return ir.passes.PassResult(model, modified=bool(found))
 
 
-def collect(model: ir.Model, name: str, health: Sequence[ir.Value], names: Names) -> None:
-    """Make vectors one output of the model, one after the other; nothing where there are none."""
-    if not health:
-        return
-    node = ir.node("Concat", list(health), {"axis": 0}, name=names.fresh(f"{name}/Concat"))
-    result = node.outputs[0]
-    result.name, result.dtype = names.fresh(name), ir.DataType.DOUBLE
-    sizes = (value.shape.numpy()[0] for value in health if value.shape is not None)
-    result.shape = ir.Shape([sum(sizes)])
-    model.graph.append(node)
-    model.graph.outputs.append(result)
+def tell(model: ir.Model, health: ir.Value, name: str, fields: int) -> None:
+    """Make what a node measures an output of the model."""
+    health.name, health.dtype, health.shape = name, ir.DataType.DOUBLE, ir.Shape([fields])
+    model.graph.outputs.append(health)
 
 
 def _refuse_casts(node: ir.Node) -> None:
@@ -60,10 +53,7 @@ def _refuse_casts(node: ir.Node) -> None:
         )
 
 
-def _observe(node: ir.Node, names: Names) -> ir.Value:
+def _observe(model: ir.Model, node: ir.Node, names: Names) -> None:
     node.op_type = OBSERVED
     node.resize_outputs(2)
-    health = node.outputs[1]
-    health.name = names.fresh(f"{node.name}/health")
-    health.dtype, health.shape = ir.DataType.DOUBLE, ir.Shape([len(ROUNDING_FIELDS)])
-    return health
+    tell(model, node.outputs[1], names.fresh(f"{ROUNDINGS}/{node.name}"), len(ROUNDING_FIELDS))

@@ -12,7 +12,7 @@ from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
 from onnxbf.formats import FLOAT32, Cast
 from onnxbf.graph import NEXT, PHASE_KEY, UPDATE, Names, Phase
 from onnxbf.passes.base import GraphPass
-from onnxbf.passes.observe_roundings import collect
+from onnxbf.passes.observe_roundings import tell
 
 UPDATES = "health.updates"
 OBSERVED = "ObserveUpdate"
@@ -22,8 +22,8 @@ OBSERVED = "ObserveUpdate"
 class ObserveUpdates(GraphPass):
     """Add a node ObserveUpdate for every parameter ``p``, of ``p.update``, ``p`` and ``p.next``.
 
-    What they measure becomes one more output of the model, ``health.updates``: float64, the
-    UPDATE_FIELDS of one parameter after the other.
+    What it measures becomes one more output of the model, ``health.updates/p``: float64,
+    UPDATE_FIELDS.
 
     Args:
         copies: how the network rounds its copy of a parameter; one that is not named here it reads
@@ -42,15 +42,16 @@ class ObserveUpdates(GraphPass):
                 continue
             node = self.node(update, before, after, names)
             graph.append(node)
-            health.append(node.outputs[0])
-        collect(model, UPDATES, health, names)
+            name = names.fresh(f"{UPDATES}/{before.name}")
+            tell(model, node.outputs[0], name, len(UPDATE_FIELDS))
+            health.append(node)
         if health:
             model.opset_imports[DOMAIN] = VERSION
         return ir.passes.PassResult(model, modified=bool(health))
 
     def node(self, update: ir.Value, before: ir.Value, after: ir.Value, names: Names) -> ir.Node:
         cast = self.copies.get(before.name or "", Cast(FLOAT32))
-        node = ir.node(
+        return ir.node(
             OBSERVED,
             [update, before, after],
             cast_attributes(cast),
@@ -58,7 +59,3 @@ class ObserveUpdates(GraphPass):
             name=names.fresh(f"update/{before.name}/{OBSERVED}"),
             metadata_props={PHASE_KEY: Phase.UPDATE.value},
         )
-        result = node.outputs[0]
-        result.name = names.fresh(f"{node.name}:0")
-        result.dtype, result.shape = ir.DataType.DOUBLE, ir.Shape([len(UPDATE_FIELDS)])
-        return node

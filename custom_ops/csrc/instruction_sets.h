@@ -23,10 +23,11 @@ using RoundFunction = void (*)(const Plan& plan, const RandomKey& key, const flo
                                int64_t begin, int64_t end, bool past_cache);
 using RandomFunction = void (*)(const RandomKey& key, uint32_t* words, int64_t begin, int64_t end);
 
-// What rounding made of `count` numbers, at most kTile; and what an update did to weights, before and
-// after it, and to their rounded copies.
-using MeasureRounding = void (*)(const Plan& plan, const float* in, const float* out, int64_t count,
-                                 RoundingTile* tile);
+// Rounds the elements [begin, end), at most kTile, by one of the functions above and says what that
+// made of them; and what an update did to weights, before and after it, and to their rounded copies.
+using MeasureRounding = void (*)(RoundFunction round, const Plan& plan, const RandomKey& key,
+                               const float* in, float* out, int64_t begin, int64_t end,
+                               RoundingTile* tile);
 using MeasureUpdate = void (*)(const float* update, const float* before, const float* after,
                                const float* copy_before, const float* copy_after, int64_t count,
                                UpdateTile* tile);

@@ -10,7 +10,6 @@ namespace {
 
 using Word = uint32_t __attribute__((vector_size(32)));
 using Wide = uint64_t __attribute__((vector_size(32)));
-using Doubles = double __attribute__((vector_size(32)));
 constexpr int kChains = 8;
 
 inline Word smaller_of(Word a, Word b) { return (Word)_mm256_min_epi32((__m256i)a, (__m256i)b); }
@@ -22,13 +21,6 @@ inline Wide upper_half(Wide a) { return (Wide)_mm256_shuffle_epi32((__m256i)a, 0
 
 inline Wide interleave(Wide a, Wide b) {
   return (Wide)_mm256_blend_epi32((__m256i)a, (__m256i)upper_half(b), 0xAA);
-}
-
-inline Doubles widen_low(Word words) {
-  return (Doubles)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)words));
-}
-inline Doubles widen_high(Word words) {
-  return (Doubles)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)words, 1));
 }
 
 inline void store_past_cache(void* to, Word words) {

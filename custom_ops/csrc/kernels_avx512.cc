@@ -10,7 +10,6 @@ namespace {
 
 using Word = uint32_t __attribute__((vector_size(64)));
 using Wide = uint64_t __attribute__((vector_size(64)));
-using Doubles = double __attribute__((vector_size(64)));
 constexpr int kChains = 4;
 
 inline Word smaller_of(Word a, Word b) { return (Word)_mm512_min_epi32((__m512i)a, (__m512i)b); }
@@ -22,13 +21,6 @@ inline Wide upper_half(Wide a) { return (Wide)_mm512_shuffle_epi32((__m512i)a, _
 
 inline Wide interleave(Wide a, Wide b) {
   return (Wide)_mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, _MM_PERM_CDAB);
-}
-
-inline Doubles widen_low(Word words) {
-  return (Doubles)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)words));
-}
-inline Doubles widen_high(Word words) {
-  return (Doubles)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)words, 1));
 }
 
 inline void store_past_cache(void* to, Word words) {

@@ -11,7 +11,6 @@ namespace {
 
 using Word = uint32_t;
 using Wide = uint64_t;
-using Doubles = double;
 constexpr int kChains = 2;
 
 inline Word smaller_of(Word a, Word b) { return (int32_t)a < (int32_t)b ? a : b; }
@@ -24,13 +23,6 @@ inline Wide multiply_low(Wide a, Wide b) {
 inline Wide upper_half(Wide a) { return a >> 32; }
 
 inline Wide interleave(Wide a, Wide b) { return (a & 0xFFFFFFFF) | b << 32; }
-
-inline Doubles widen_low(Word word) {
-  float number;
-  __builtin_memcpy(&number, &word, sizeof number);
-  return number;
-}
-inline Doubles widen_high(Word) { return 0; }  // not called: one lane has no halves
 
 inline void store_past_cache(void* to, Word word) { __builtin_memcpy(to, &word, sizeof word); }
 

@@ -3,12 +3,10 @@
 // Before this file, kernels_<set>.cc defines in its own namespace
 //   Word  lanes of uint32_t (GCC and clang vector extensions), or uint32_t itself,
 //   Wide  lanes of uint64_t, as many bytes, or uint64_t itself,
-//   Doubles  lanes of double, as many bytes, or double itself,
 //   smaller_of, larger_of        of two words, as signed numbers,
 //   multiply_low(Wide, Wide)     products of the lower halves of the lanes,
 //   upper_half(Wide)             the upper halves, in the place of the lower ones,
 //   interleave(Wide, Wide)       the lower halves of the first, below those of the second,
-//   widen_low, widen_high(Word)  the halves of a word of float, as Doubles (one lane: low alone),
 //   store_past_cache(to, Word)   a store that does not fill the cache, `to` aligned to 16 bytes,
 //   finish_stores()              makes such stores visible before all that follow,
 //   kChains                      how many Philox chains it mixes best at a time,

@@ -1,41 +1,11 @@
 // Rounding and updates that are measured while they are in the cache.
 #include <algorithm>
-#include <cstring>
 
+#include "float_environment.h"
 #include "instruction_sets.h"
-
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#else
-#include <cfenv>
-#endif
 
 namespace onnxbf {
 namespace {
-
-// Floating-point arithmetic as the standard has it: the rounding kernels do without, and sums must
-// not depend on what a thread was set to. On x86-64, where all of it is SSE's, saving the rest of the
-// environment would take longer than measuring a small tensor.
-class StandardArithmetic {
- public:
-#if defined(__SSE2__)
-  StandardArithmetic() : before_(_mm_getcsr()) { _mm_setcsr(kAllMasked); }
-  ~StandardArithmetic() { _mm_setcsr(before_); }
-
- private:
-  static constexpr uint32_t kAllMasked = 0x1F80;  // to nearest, subnormals kept, no traps
-  uint32_t before_;
-#else
-  StandardArithmetic() {
-    std::fegetenv(&before_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~StandardArithmetic() { std::fesetenv(&before_); }
-
- private:
-  std::fenv_t before_;
-#endif
-};
 
 // Calls body(i, size, tile) for the tiles of [0, count).
 template <class Tile, class Body>
@@ -48,14 +18,11 @@ void for_tiles(int64_t count, Tile* tiles, const Body& body) {
 void observe_rounding(const Kernels& kernels, const CastSpec& spec, const RandomKey& key,
                       const float* in, float* out, int64_t begin, int64_t end,
                       RoundingTile* tiles) {
-  const StandardArithmetic standard;
+  const FloatEnvironment standard(false);
   const Plan plan = make_plan(spec);
   const RoundFunction round = kernels.round[round_kernel(spec)];
-  alignas(64) float rounded[kTile];  // `out` may lie where `in` does
   for_tiles(end - begin, tiles, [&](int64_t i, int64_t size, RoundingTile* tile) {
-    round(plan, key, in + i, rounded, begin + i, begin + i + size, false);
-    kernels.measure_rounding(plan, in + i, rounded, size, tile);
-    std::memcpy(out + i, rounded, static_cast<size_t>(size) * sizeof(float));
+    kernels.measure_rounding(round, plan, key, in + i, out + i, begin + i, begin + i + size, tile);
   });
 }
 
@@ -74,7 +41,7 @@ void observe_update(const Kernels& kernels, const CastSpec& spec, const float* u
 }
 
 void add_up(const RoundingTile* tiles, int64_t count, double* fields) {
-  const StandardArithmetic standard;
+  const FloatEnvironment standard(false);
   std::fill_n(fields, kRoundingFields, 0.0);
   fields[0] = static_cast<double>(count);
   for (int64_t i = 0; i < tiles_of(count); ++i) {

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.custom_ops.registry import attributes_cast
 from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Phase, is_parameter, phase_of
@@ -131,25 +129,21 @@ class Observer:
 
     def read(self, measured: Measured, step: int) -> list[Health]:
         """What was measured in a step, node by node."""
-        nodes = _rows(measured, ROUNDINGS, len(ROUNDING_FIELDS))
-        parameters = _rows(measured, UPDATES, len(UPDATE_FIELDS))
+        nodes, parameters = _rows(measured, ROUNDINGS), _rows(measured, UPDATES)
         return [
             *(_node_health(step, about, row) for about, row in zip(self._roundings, nodes)),
             *(_update_health(step, about, row) for about, row in zip(self._updates, parameters)),
         ]
 
 
-def _observing(model: ir.Model, output: str) -> list[ir.Node]:
-    """The nodes whose measurements an output holds, in order."""
-    found = next((value for value in model.graph.outputs if value.name == output), None)
-    collector = None if found is None else found.producer()
-    values = () if collector is None else collector.inputs
-    return [node for value in values if value is not None and (node := value.producer())]
+def _observing(model: ir.Model, kind: str) -> list[ir.Node]:
+    """The nodes that measure, in the order of the outputs that tell it."""
+    values = [v for v in model.graph.outputs if (v.name or "").startswith(f"{kind}/")]
+    return [node for value in values if (node := value.producer())]
 
 
-def _rows(measured: Measured, name: str, fields: int) -> list[list[float]]:
-    rows: list[list[float]] = measured.get(name, np.zeros(0)).reshape(-1, fields).tolist()
-    return rows
+def _rows(measured: Measured, kind: str) -> list[list[float]]:
+    return measured[kind].tolist() if kind in measured else []
 
 
 def _about_rounding(node: ir.Node) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ Array = NDArray[Any]
 Batch = Mapping[str, Array]
 Find = Callable[[str], "OrtValue | None"]
 Key = tuple[object, ...]  # the state of stores
-Measured = dict[str, Array]  # what observing graphs put out, added up
+Measured = dict[str, Array]  # what nodes of observing graphs measured, a row each, added up
 
 
 class Scalars:
@@ -56,9 +56,21 @@ class _Bound:
         self.session = make_session(to_proto(model).SerializeToString(), threads=threads)
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
+        self._health: Measured = {}
+        self._values: dict[str, OrtValue] = {}  # the rows of these
+        for kind in (ROUNDINGS, UPDATES):
+            self._prepare(kind)
         self._bindings: dict[Key, IOBinding] = {}
         self._shapes: dict[Key, list[tuple[int, ...]]] = {}
         self._scalars = scalars
+
+    def _prepare(self, kind: str) -> None:
+        """Memory for what nodes measure: outputs of one kind are the rows of one array."""
+        found = [v for v in self.session.get_outputs() if v.name.startswith(f"{kind}/")]
+        if found:
+            self._health[kind] = np.zeros((len(found), *found[0].shape))
+            rows = zip(found, self._health[kind], strict=True)
+            self._values.update({value.name: share(row) for value, row in rows})
 
     def run(self, key: Key, reads: Find, writes: Find, batch: Batch) -> IOBinding:
         """Run once. ``key`` tells apart the states in which ``reads`` and ``writes`` differ."""
@@ -78,7 +90,7 @@ class _Bound:
             if value is not None:
                 binding.bind_ortvalue_input(name, value)
         for name in self.outputs:
-            value = writes(name)
+            value = self._values.get(name) or writes(name)
             if value is None:
                 binding.bind_output(name)
             else:
@@ -97,7 +109,7 @@ class _Bound:
             return
         self._shapes[key] = shapes
         for name in self.outputs:
-            if writes(name) is None:
+            if name not in self._values and writes(name) is None:
                 binding.bind_output(name)
 
     def output(self, binding: IOBinding, name: str) -> Array:
@@ -105,11 +117,11 @@ class _Bound:
         array: Array = binding.get_outputs()[self.outputs.index(name)].numpy()
         return array
 
-    def measure(self, binding: IOBinding, measured: Measured | None) -> None:
+    def measure(self, measured: Measured | None) -> None:
         """Add what the graph observed."""
-        for name in (ROUNDINGS, UPDATES):
-            if measured is not None and name in self.outputs:
-                measured[name] = measured.get(name, 0) + self.output(binding, name)
+        if measured is not None:
+            for kind, rows in self._health.items():
+                measured[kind] = measured.get(kind, 0) + rows
 
 
 def _fused(model: ir.Model) -> ir.Model:
@@ -170,7 +182,7 @@ class Program:
         key = (self.weights.sides, self.buffers.sides)
         binding = graph.run(key, self._read, self._write, batch)
         self.buffers.advance()
-        graph.measure(binding, measured)
+        graph.measure(measured)
         return float(graph.output(binding, self._loss))
 
     def measure_again(self, batch: Batch) -> Measured:
@@ -198,7 +210,7 @@ class Program:
         binding = graph.run(key, self._read_summed, self._write, {})
         norm = float(graph.output(binding, GRADIENT_NORM))
         if math.isfinite(norm):
-            graph.measure(binding, measured)
+            graph.measure(measured)
             self.weights.advance(self._moved)
         if sums is not None:
             sums.clear()

@@ -106,7 +106,7 @@ def test_counts_are_those_of_the_tensors(recipe: str, fate: str, tmp_path: Path)
         signal, noise = np.sum(x[kept] ** 2), np.sum((x - q)[kept] ** 2)
         assert (health.snr_db is None) == (noise == 0)
         if health.snr_db is not None:
-            assert health.snr_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-9)
+            assert health.snr_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-4)
     phases = {health.phase for health in found}
     assert phases == {"forward", "input_gradient", "weight_gradient"}
     assert all(any(getattr(health, name) for health in found) for name in (fate, "underflow"))

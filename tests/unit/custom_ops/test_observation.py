@@ -33,6 +33,7 @@ from tests.small_models import Shape, check_in_both, model, value
 
 SETS = [kernels(name) for name in instruction_sets()]
 KEY = RandomKey(11, 22, 33)
+SUMMED = 40 * 2.0**-24  # relative: a square, 32 additions, 5 halvings, of half a unit each
 CASTS = ("bf16", "bf16:sr", "fp16:rup", "e4m3fn", "e4m3fn{overflow=saturate}", "e2m1", "e8m23")
 
 each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
@@ -44,6 +45,26 @@ def _mixture(count: int) -> Floats:
     values = (rng.standard_normal(count) * 10.0 ** rng.uniform(-6, 3, count)).astype(np.float32)
     odd = np.concatenate([probes.specials(), np.float32([1e-42, -1e-42, 3.4e38, -3.4e38])])
     values[::10] = rng.choice(odd, values[::10].size)
+    return values
+
+
+def _ordinary(count: int) -> Floats:
+    """Zeros and numbers of one size, another one in each tile: from 1e-44 to 1e38."""
+    rng = np.random.default_rng(count)
+    sizes = 10.0 ** np.resize([0, -3, 2, -11, -44, 30, 38, -30], -(-count // 1024))
+    values = rng.standard_normal(count) * np.repeat(sizes, 1024)[:count]
+    return (values.clip(-3e38, 3e38) * (rng.random(count) > 0.3)).astype(np.float32)
+
+
+def _at_the_ends(cast: Cast, count: int) -> Floats:
+    """Tiles of ones, with one number that is almost, or only just, out of a format's range."""
+    fmt = cast.format
+    ends = np.float32([fmt.max, fmt.smallest_normal, fmt.smallest_subnormal])
+    with np.errstate(over="ignore"):
+        above = np.nextafter(ends, np.float32(np.inf))
+    ends = np.concatenate([np.nextafter(ends, np.float32(0)), ends, above])
+    values = np.ones(count, np.float32)
+    values[7::1024] = np.resize(np.concatenate([ends, -ends]), values[7::1024].size)
     return values
 
 
@@ -73,7 +94,7 @@ def test_counted_by_hand(
     rounded = np.empty_like(HAND)
     fields = SETS[-1].observe_rounding(HAND, rounded, parsed, KEY)
     assert fields.tolist()[:5] == [HAND.size, overflow, saturated, underflow, nan]
-    assert fields[5:] == pytest.approx([signal, noise], rel=1e-15, abs=1e-17)
+    assert fields[5:] == pytest.approx([signal, noise], rel=SUMMED, abs=1e-17)
     assert fields.tobytes() == observe_rounding(HAND, rounded, parsed).tobytes()
 
 
@@ -103,15 +124,40 @@ def test_kernels_agree_with_numpy(used: Kernels, text: str, count: int) -> None:
     assert fields.tobytes() == observe_update(values[::-1], values, after, cast).tobytes()
 
 
-@pytest.mark.parametrize("text", ["bf16", "e4m3fn{overflow=saturate}"])
+@each_set
+@pytest.mark.parametrize("text", [*CASTS, "fp16{subnormals=flush}", "bf16{subnormals=flush}"])
+def test_tiles_without_specials(used: Kernels, text: str) -> None:
+    """They are measured by another loop; where one number is special, by the one above."""
+    cast = parse_cast(text)
+    for values in (_ordinary(20_000), _at_the_ends(cast, 20 * 1024)):
+        rounded = np.empty_like(values)
+        fields = used.observe_rounding(values, rounded, cast, KEY, begin=5)
+        wanted = _rounded(values, cast, offset=5)
+        assert same_bits(rounded, wanted)
+        assert fields.tobytes() == observe_rounding(values, wanted, cast).tobytes()
+        in_place = used.observe_rounding(values, values, cast, KEY, begin=5)
+        assert same_bits(values, wanted)
+        assert in_place.tobytes() == fields.tobytes()
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-25, 1e-6, 1.0, 1e9, 1e27])
+def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
+    values = (np.random.default_rng(0).standard_normal(5000) * scale).astype(np.float32)
+    rounded = np.empty_like(values)
+    fields = SETS[-1].observe_rounding(values, rounded, parse_cast("bf16"), KEY)
+    x, q = values.astype(np.float64), rounded.astype(np.float64)
+    assert fields[5:] == pytest.approx([np.sum(x * x), np.sum((x - q) ** 2)], rel=SUMMED, abs=0)
+
+
+@pytest.mark.parametrize("text", ["bf16", "e4m3fn{overflow=saturate}", "e5m2:rup", "fp16:sr"])
 def test_sums_are_what_exact_summation_gives(text: str) -> None:
     cast, values = parse_cast(text), _mixture(100_000)
     rounded = _rounded(values, cast)
     fields = dict(zip(ROUNDING_FIELDS, observe_rounding(values, rounded, cast), strict=True))
     finite = np.isfinite(values) & np.isfinite(rounded)
     pairs = list(zip(values[finite].tolist(), rounded[finite].tolist(), strict=True))
-    assert fields["signal"] == pytest.approx(math.fsum(x * x for x, _ in pairs), rel=1e-14)
-    assert fields["noise"] == pytest.approx(math.fsum((x - q) ** 2 for x, q in pairs), rel=1e-14)
+    assert fields["signal"] == pytest.approx(math.fsum(x * x for x, _ in pairs), rel=SUMMED)
+    assert fields["noise"] == pytest.approx(math.fsum((x - q) ** 2 for x, q in pairs), rel=SUMMED)
 
 
 @each_set
