@@ -2,9 +2,9 @@
 
     Mul y0 x0 s0; Sub t0 y0 x1; Mul t0 t0 s1; Add y1 x1 t0
 
-Each step names an operator of ONNX, its result and its operands: x0, x1 ... are the inputs of a
-group of tensors, s0 ... numbers that all groups share, t0 ... temporaries and y0 ... the outputs of
-a group.
+Each step names an operator of ONNX or a cast (``bf16:rne``), its result and its operands: x0, x1
+... are the inputs of a group of tensors, s0 ... numbers that all groups share, t0 ... temporaries
+and y0 ... the outputs of a group.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onnxbf.formats import Rounding, parse_cast
+from onnxbf.rounding import round_array
 
 Array = NDArray[np.float32]
 
@@ -34,7 +37,11 @@ def _sign(a: Array) -> Any:
 
 
 def _relu(a: Array) -> Any:
-    return np.where(np.isnan(a) | (a > 0), a, np.float32(0))
+    return np.where(a < 0, np.float32(0), a)
+
+
+def _relu_gradient(dy: Array, x: Array) -> Any:
+    return np.where(x > 0, dy, np.float32(0))
 
 
 # Of equal numbers, zeros of both signs among them, Max and Min take the second.
@@ -45,6 +52,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "Div": np.divide,
     "Max": _maximum,
     "Min": _minimum,
+    "ReluGrad": _relu_gradient,
     "Sqrt": np.sqrt,
     "Neg": np.negative,
     "Abs": np.abs,
@@ -56,9 +64,12 @@ OPERANDS: Mapping[str, int] = {
 }
 
 
+_ROUNDS = ":"  # in the name of an operation that is a cast
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation: its operator, where the result goes, and its operands."""
+    """One operation: its operator or cast, where the result goes, and its operands."""
 
     operation: str
     result: str
@@ -87,7 +98,7 @@ class Program:
         with np.errstate(all="ignore"):
             for step in self.steps:
                 operands = [places[name] for name in step.operands]
-                result = np.asarray(OPERATIONS[step.operation](*operands), np.float32)
+                result = np.asarray(_compute(step.operation, operands), np.float32)
                 places[step.result] = np.broadcast_to(result, shape)
         return [np.array(places[f"y{index}"]) for index in range(self.count("y"))]
 
@@ -96,7 +107,18 @@ class Program:
 
 
 def _fit(array: Array, shape: tuple[int, ...]) -> Array:
-    return array if array.shape == shape else np.reshape(array, ())
+    """An input as NumPy broadcasts it to ``shape``, whose last dimensions it has, or one number."""
+    if array.size == 1:
+        return np.reshape(array, ())
+    if array.shape != shape[len(shape) - array.ndim :]:
+        raise ValueError(f"a tensor of shape {array.shape} among others of {shape}")
+    return array
+
+
+def _compute(operation: str, operands: Sequence[Array]) -> Any:
+    if _ROUNDS in operation:
+        return round_array(operands[0], parse_cast(operation))
+    return OPERATIONS[operation](*operands)
 
 
 def parse_program(text: str) -> Program:
@@ -105,8 +127,16 @@ def parse_program(text: str) -> Program:
     return Program(tuple(_step(part.split(), written) for part in text.split(";")))
 
 
+def _operands(operation: str) -> int | None:
+    """How many operands an operation takes; None where there is none of this name."""
+    if _ROUNDS not in operation:
+        return OPERANDS.get(operation)
+    stochastic = parse_cast(operation).rounding is Rounding.STOCHASTIC
+    return None if stochastic else 1
+
+
 def _step(words: Sequence[str], written: set[str]) -> Step:
-    if len(words) < 2 or OPERANDS.get(words[0]) != len(words) - 2:
+    if len(words) < 2 or _operands(words[0]) != len(words) - 2:
         raise ValueError(f"{' '.join(words)!r} is no step")
     name, result, *operands = words
     for operand in operands:

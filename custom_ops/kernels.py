@@ -216,10 +216,10 @@ class Kernels:
         if (len(inputs), len(shared)) != (program.count("x"), program.count("s")):
             raise ValueError(f"{program!s} takes another number of tensors")
         shape = inputs[0].shape
+        periods = (ctypes.c_int64 * len(inputs))(*(array.size for array in inputs))
         outputs = [np.empty(shape, np.float32) for _ in range(program.count("y"))]
-        single = (ctypes.c_int32 * len(inputs))(*(array.shape != shape for array in inputs))
         load().onnxbf_elementwise(
-            self.handle, text, _pointers(inputs), single, _pointers(shared), _pointers(outputs),
+            self.handle, text, _pointers(inputs), periods, _pointers(shared), _pointers(outputs),
             inputs[0].size, threads,
         )  # fmt: skip
         return outputs

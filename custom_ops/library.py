@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 12  # kInterface in csrc/c_api.h
+_INTERFACE = 13  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -53,7 +53,7 @@ class RangeSpec(ctypes.Structure):
 
 _SPEC, _KEY, _DATA = ctypes.POINTER(CastSpec), ctypes.POINTER(RandomKey), ctypes.c_void_p
 _INDEX, _INT, _TEXT = ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
-_LIST = ctypes.c_void_p  # of pointers, or of int32
+_LIST = ctypes.c_void_p  # of pointers, or of int64
 
 _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_interface": (_INT,),

@@ -203,8 +203,9 @@ class Elementwise(_Operator):
         except ValueError as error:
             raise ModelError(f"{self._name()}: attribute 'program': {error}.") from None
         shared, each = parsed.count("s"), parsed.count("x")
-        groups = (inputs[i : i + each] for i in range(shared, len(inputs), each))
-        return tuple(y for group in groups for y in parsed.run(group, inputs[:shared]))
+        last = len(inputs) - shared
+        groups = (inputs[i : i + each] for i in range(0, last, each))
+        return tuple(y for group in groups for y in parsed.run(group, inputs[last:]))
 
 
 REFERENCE_OPS: list[type[OpRun]] = [

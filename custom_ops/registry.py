@@ -183,7 +183,7 @@ OPS: dict[str, CustomOp] = {
         *TRAINING_OPS,
         CustomOp(
             "Elementwise",
-            ("shared*", "groups*"),
+            ("groups*", "shared*"),
             {"program": ""},
             "many elementwise operations over groups of tensors, in one pass",
         ),

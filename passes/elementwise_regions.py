@@ -8,9 +8,19 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.custom_ops.elementwise import OPERANDS
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.formats import Rounding
+from onnxbf.operators import STANDARD_DOMAINS
+from onnxbf.passes.representable import node_cast
 
-Operand = tuple[str, int]  # ("step", i), ("tensor", i) or ("scalar", i)
+Operand = tuple[str, int]  # ("step", i), ("tensor", i) or, of fewer dimensions, ("other", i)
 _Steps = Sequence[tuple[str, tuple[int, ...]]]  # operation and inputs of a node; -1: last result
+_Shape = tuple[int | str, ...]
+
+ALL = frozenset(OPERANDS)
+# What ONNX Runtime computes to the same bits, signs of zeros included. Its square roots are not all
+# exact, and of zeros of both signs its Max may choose the other.
+AS_IN_ONNX_RUNTIME = ALL - {"Sqrt", "Max", "Min", "Sign"}
 
 _CLIP: Mapping[int, _Steps] = {
     2: (("Max", (0, 1)),),
@@ -33,22 +43,33 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Nodes of one shape that hand each other tensors, and what they read and give."""
+    """Nodes of one shape that hand each other tensors, and what they read and give.
+
+    ``others`` are broadcast: scalars, and tensors of its last dimensions.
+    """
 
     stage: int
     nodes: tuple[ir.Node, ...]
     form: Form
     tensors: tuple[ir.Value, ...]
-    scalars: tuple[ir.Value, ...]
+    others: tuple[ir.Value, ...]
     outputs: tuple[ir.Value, ...]
 
+    @property
+    def rounds(self) -> bool:
+        """Whether a step is a cast."""
+        return any(operation not in OPERANDS for operation, _ in self.form.steps)
 
-def find_regions(graph: ir.Graph) -> list[Region]:
+
+def find_regions(graph: ir.Graph, operations: frozenset[str] = ALL) -> list[Region]:
     """The regions of a graph whose nodes stand in an order that runs, and hold no graphs.
 
     Regions of one stage need nothing of each other, directly or through other nodes.
+
+    Args:
+        operations: those that may take part, beside casts.
     """
-    stages = _stages(graph)
+    stages = _stages(graph, {node for node in graph if _is_fusable(node, operations)})
     region_of: dict[ir.Node, list[ir.Node]] = {}
     for node in stages:
         joined = [node]
@@ -62,12 +83,11 @@ def find_regions(graph: ir.Graph) -> list[Region]:
     return [_region(stages[nodes[0]], sorted(nodes, key=order.__getitem__)) for nodes in unique]
 
 
-def _stages(graph: ir.Graph) -> dict[ir.Node, int]:
+def _stages(graph: ir.Graph, fusable: set[ir.Node]) -> dict[ir.Node, int]:
     """For each node that can be fused, how many times others must have run in between.
 
     A node whose result is wanted later only, by such nodes, is computed then, not kept until then.
     """
-    fusable = {node for node in graph if _is_fusable(node)}
     stages: dict[ir.Node, int] = {}
     for node in graph:
         stages[node] = max(
@@ -89,44 +109,59 @@ def _producers(node: ir.Node) -> Iterator[ir.Node]:
             yield producer
 
 
-def _is_fusable(node: ir.Node) -> bool:
+def _is_fusable(node: ir.Node, operations: frozenset[str]) -> bool:
     """Not scalars: what many tensors share is computed once, before them."""
     shape = _shape(node.outputs[0]) if len(node.outputs) == 1 else None
-    if not shape or not _steps_of(node):
+    steps = _steps_of(node)
+    if not shape or not steps or not all(name in operations or ":" in name for name, _ in steps):
         return False
     shapes = [_shape(value) for value in node.inputs]
-    return shape in shapes and all(each in (shape, ()) for each in shapes)
+    return shape in shapes and all(
+        each is not None and each == shape[len(shape) - len(each) :] for each in shapes
+    )
 
 
 def _steps_of(node: ir.Node) -> _Steps:
     """The steps that compute a node; none where a program cannot."""
-    if node.domain:
+    count = len(node.inputs)
+    if node.domain == DOMAIN and node.op_type != "ReluGrad":
+        cast = node_cast(node)
+        is_plain = cast is not None and cast.rounding is not Rounding.STOCHASTIC
+        return ((str(cast), (0,)),) if is_plain else ()
+    if node.domain not in (*STANDARD_DOMAINS, DOMAIN):
         return ()
     if node.op_type == "Clip":
-        return _CLIP.get(len(node.inputs), ())
-    if OPERANDS.get(node.op_type) != len(node.inputs):
+        return _CLIP.get(count, ())
+    if node.op_type == "Sum" and count > 1:
+        return (("Add", (0, 1)), *(("Add", (-1, index)) for index in range(2, count)))
+    if OPERANDS.get(node.op_type) != count:
         return ()
-    return ((node.op_type, tuple(range(len(node.inputs)))),)
+    return ((node.op_type, tuple(range(count))),)
 
 
-def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The shape of a float32 tensor; None where it is not known, or the tensor of another type."""
+def _shape(value: ir.Value | None) -> _Shape | None:
+    """The shape of a float32 tensor; None where it is not known, or the tensor of another type.
+
+    Sizes that depend on the batch count as equal where they have the same name.
+    """
     if value is None or value.dtype is not ir.DataType.FLOAT or value.shape is None:
         return None
-    sizes = tuple(size for size in value.shape if isinstance(size, int))
-    return sizes if len(sizes) == len(value.shape) else None
+    sizes = [size if isinstance(size, int) else size.value for size in value.shape]
+    known = tuple(size for size in sizes if size is not None)
+    return known if len(known) == len(sizes) else None
 
 
 def _region(stage: int, nodes: Sequence[ir.Node]) -> Region:
     results: dict[ir.Value, int] = {}
     tensors: dict[ir.Value, int] = {}
-    scalars: dict[ir.Value, int] = {}
+    others: dict[ir.Value, int] = {}
+    shape = _shape(nodes[0].outputs[0])
     steps: list[tuple[str, tuple[Operand, ...]]] = []
 
     def operand(value: ir.Value) -> Operand:
         if value in results:
             return "step", results[value]
-        kind, known = ("tensor", tensors) if _shape(value) else ("scalar", scalars)
+        kind, known = ("tensor", tensors) if _shape(value) == shape else ("other", others)
         return kind, known.setdefault(value, len(known))
 
     for node in nodes:
@@ -142,4 +177,4 @@ def _region(stage: int, nodes: Sequence[ir.Node]) -> Region:
         if value.is_graph_output() or not {user for user, _ in value.uses()} <= inside
     ]
     form = Form(tuple(steps), tuple(results[value] for value in outputs))
-    return Region(stage, tuple(nodes), form, tuple(tensors), tuple(scalars), tuple(outputs))
+    return Region(stage, tuple(nodes), form, tuple(tensors), tuple(others), tuple(outputs))

@@ -12,7 +12,13 @@ from onnxbf.custom_ops.elementwise import MOST_TEMPORARIES, Program, Step
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.graph import PHASE_KEY, Names, phase_of, subgraphs_of, take_place
 from onnxbf.passes.base import GraphPass
-from onnxbf.passes.elementwise_regions import Form, Operand, Region, find_regions
+from onnxbf.passes.elementwise_regions import (
+    AS_IN_ONNX_RUNTIME,
+    Form,
+    Operand,
+    Region,
+    find_regions,
+)
 
 FUSED = "Elementwise"
 
@@ -27,17 +33,19 @@ class FuseElementwise(GraphPass):
     as operands. Inputs and outputs of the model keep their names.
 
     Square roots are exact then, which those of ONNX Runtime 1.19 are not.
+
+    Args:
+        around_casts: fuse what stands next to a rounding alone, and only what ONNX Runtime computes
+            to the same bits, as in a gradient graph.
     """
 
+    around_casts: bool = False
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
         graph, names = model.graph, Names(model)
         if any(True for node in graph for _ in subgraphs_of(node)):
             return ir.passes.PassResult(model, modified=False)
-        merged: dict[tuple[int, Form], list[Region]] = {}
-        for region in find_regions(graph):
-            merged.setdefault((region.stage, region.form), []).append(region)
-        found = [regions for regions in merged.values() if _pays(regions)]
+        found = _around_casts(graph) if self.around_casts else _alike(model)
         # The last ones first: what they read is there still, and is then replaced in their inputs.
         for regions in sorted(found, key=lambda regions: -regions[0].stage):
             _replace(graph, regions, names)
@@ -47,27 +55,69 @@ class FuseElementwise(GraphPass):
         return ir.passes.PassResult(model, modified=bool(found))
 
 
-def _pays(regions: Sequence[Region]) -> bool:
-    """More than one node becomes one, which has room for what it keeps meanwhile."""
-    program = _program(regions[0].form, {})
-    return len(regions) * len(regions[0].nodes) > 1 and program.count("t") <= MOST_TEMPORARIES
+_Groups = list[Sequence[Region]]
+
+
+def _alike(model: ir.Model) -> _Groups:
+    """All regions, in groups of one form."""
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
+    groups = _by_form(find_regions(model.graph))
+    return [regions for regions in groups if len(regions) * len(regions[0].nodes) > 1]
+
+
+def _around_casts(graph: ir.Graph) -> _Groups:
+    """Regions that round, each for itself: it runs when its inputs are still in the cache.
+
+    But parameters, which are rounded in no other place, are rounded all at once.
+    """
+    _let_gradients_read_results(graph)
+    regions = [region for region in find_regions(graph, AS_IN_ONNX_RUNTIME) if region.rounds]
+    several: _Groups = [(region,) for region in regions if len(region.nodes) > 1 and _fits(region)]
+    alone = [region for region in regions if len(region.nodes) == 1]
+    inputs = [region for region in alone if region.tensors[0].is_graph_input()]
+    return several + [group for group in _by_form(inputs) if len(group) > 1]
+
+
+def _let_gradients_read_results(graph: ir.Graph) -> None:
+    """Have a ReluGrad that reads what its Relu reads take the result: above 0 where that is.
+
+    What Relu reads need not be kept then.
+    """
+    for node in graph:
+        value = node.inputs[0] if node.op_type == "Relu" and not node.domain else None
+        readers = () if value is None else tuple(value.uses())
+        for reader, index in readers:
+            if reader.op_type == "ReluGrad" and index == 1:
+                reader.replace_input_with(index, node.outputs[0])
+
+
+def _by_form(regions: Sequence[Region]) -> _Groups:
+    groups: dict[tuple[int, Form], list[Region]] = {}
+    for region in regions:
+        groups.setdefault((region.stage, region.form), []).append(region)
+    return [group for group in groups.values() if _fits(group[0])]
+
+
+def _fits(region: Region) -> bool:
+    """Whether a program has room for what it keeps meanwhile."""
+    return _program(region.form, {}).count("t") <= MOST_TEMPORARIES
 
 
 def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
     first = regions[0]
-    shared = [i for i, value in enumerate(first.scalars) if _all_read(regions, i, value)]
-    own = [i for i in range(len(first.scalars)) if i not in shared]
-    places: dict[Operand, str] = {("scalar", i): f"s{place}" for place, i in enumerate(shared)}
+    shared = [i for i, value in enumerate(first.others) if _is_shared(regions, i, value)]
+    own = [i for i in range(len(first.others)) if i not in shared]
+    places: dict[Operand, str] = {("other", i): f"s{place}" for place, i in enumerate(shared)}
     for place, i in enumerate(own, start=len(first.tensors)):
-        places["scalar", i] = f"x{place}"
-    groups = [[*region.tensors, *(region.scalars[i] for i in own)] for region in regions]
+        places["other", i] = f"x{place}"
+    groups = [[*region.tensors, *(region.others[i] for i in own)] for region in regions]
     node = ir.node(
         FUSED,
-        [*(first.scalars[i] for i in shared), *(value for group in groups for value in group)],
+        [*(value for group in groups for value in group), *(first.others[i] for i in shared)],
         {"program": str(_program(first.form, places))},
         domain=DOMAIN,
         num_outputs=len(regions) * len(first.outputs),
-        name=names.fresh(f"{graph.name}/{FUSED}"),
+        name=names.fresh(f"{first.nodes[-1].name}/{FUSED}"),
         metadata_props={PHASE_KEY: phase_of(first.nodes[0]).value},
     )
     graph.append(node)
@@ -77,8 +127,9 @@ def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
     graph.remove([each for region in regions for each in region.nodes], safe=True)
 
 
-def _all_read(regions: Sequence[Region], index: int, value: ir.Value) -> bool:
-    return all(region.scalars[index] is value for region in regions)
+def _is_shared(regions: Sequence[Region], index: int, value: ir.Value) -> bool:
+    is_scalar = value.shape is not None and len(value.shape) == 0
+    return is_scalar and all(region.others[index] is value for region in regions)
 
 
 def _program(form: Form, places: dict[Operand, str]) -> Program:

@@ -17,6 +17,7 @@ from onnxbf.session import make_session, run
 from onnxbf.training.emitter import Parameter
 from onnxbf.training.optimizers import Optimizer
 from onnxbf.training.update import make_update
+from onnxbf.training.weight_update import parse_weight_update
 
 Arrays = Mapping[str, NDArray[Any]]
 SHAPES = {"matrix": (3, 4), "vector": (5,), "scalar": (), "empty": (0, 3), "kernel": (2, 1, 2, 2)}
@@ -46,14 +47,17 @@ class Run:
         reference: bool = False,
         threads: int | None = None,
         fused: bool = False,
+        rule: str = "fp32_master",
     ) -> None:
-        update = make_update(parameters_of(weights), optimizer)
+        update = make_update(parameters_of(weights), optimizer, rule)
         if fused:
             FuseElementwise(Report("none"))(update.model)
         self.proto = to_proto(update.model)
         onnx.checker.check_model(self.proto, full_check=True)
         self.state = dict(weights)
         self.state |= {s.name: np.full(s.shape, s.fill, np.float32) for s in update.slots}
+        for name, array in weights.items():
+            self.state |= parse_weight_update(rule).initial(name, array)
         self.steps = 0
         self.norm = float("nan")
         self.last: dict[str, NDArray[Any]] = {}

@@ -147,13 +147,13 @@ const char* onnxbf_program_problem(const char* text) {
 }
 
 void onnxbf_elementwise(const Kernels* kernels, const char* program, const float* const* inputs,
-                        const int32_t* single, const float* const* shared, float* const* outputs,
+                        const int64_t* periods, const float* const* shared, float* const* outputs,
                         int64_t count, int32_t threads) {
   const onnxbf::Program parsed = onnxbf::parse_program(program);
   const std::vector<const float*> numbers(shared, shared + parsed.shared);
   const std::vector<onnxbf::Group> groups{
       {std::vector<const float*>(inputs, inputs + parsed.inputs),
-       std::vector<bool>(single, single + parsed.inputs),
+       std::vector<int64_t>(periods, periods + parsed.inputs),
        std::vector<float*>(outputs, outputs + parsed.outputs), count}};
   onnxbf::parallel(0, count, threads, [&](int64_t begin, int64_t end) {
     onnxbf::run_program(*kernels, parsed, groups, numbers, begin, end);

@@ -9,7 +9,7 @@
 
 // Grows by one whenever a declaration below or the random words change: tells an old library from a
 // new one.
-constexpr int32_t kInterface = 12;
+constexpr int32_t kInterface = 13;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -65,10 +65,10 @@ ONNXBF_EXPORT void onnxbf_matmul(const onnxbf::Kernels* kernels, const char* ari
 // Why `text` is no program (elementwise.h); nullptr where it is one. Valid until the thread asks again.
 ONNXBF_EXPORT const char* onnxbf_program_problem(const char* text);
 
-// Runs a program without a problem on one group of tensors of `count` elements; those of `inputs` of
-// which `single` is not 0 are one number.
+// Runs a program without a problem on one group of tensors of `count` elements; `periods`: see
+// elementwise.h.
 ONNXBF_EXPORT void onnxbf_elementwise(const onnxbf::Kernels* kernels, const char* program,
-                                      const float* const* inputs, const int32_t* single,
+                                      const float* const* inputs, const int64_t* periods,
                                       const float* const* shared, float* const* outputs,
                                       int64_t count, int32_t threads);
 

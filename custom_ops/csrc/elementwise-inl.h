@@ -7,8 +7,8 @@
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
 
-// Where an operand is NaN, so is the result. Of equal numbers, zeros of both signs among them, Max
-// and Min take the second; Sign and Relu of both zeros are +0.
+// Where an operand is NaN, so is the result, but for ReluGrad's second. Of equal numbers, zeros of both
+// signs among them, Max and Min take the second; Sign of both zeros is +0, Relu keeps them.
 inline Float step_Add(Float a, Float b) { return a + b; }
 inline Float step_Sub(Float a, Float b) { return a - b; }
 inline Float step_Mul(Float a, Float b) { return a * b; }
@@ -30,10 +30,8 @@ inline Float step_Sign(Float a) {
   const Float sign = a > zero ? one : not_above;
   return a == a ? sign : a;
 }
-inline Float step_Relu(Float a) {
-  const Float above = a > Float{} ? a : Float{};
-  return a == a ? above : a;
-}
+inline Float step_Relu(Float a) { return a < Float{} ? Float{} : a; }
+inline Float step_ReluGrad(Float dy, Float x) { return x > Float{} ? dy : Float{}; }
 
 // Vectors of an operand, or the number that stands for all of them.
 template <bool single>

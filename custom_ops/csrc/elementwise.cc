@@ -2,9 +2,11 @@
 #include "elementwise.h"
 
 #include <algorithm>
+#include <cstring>
 #include <sstream>
 #include <stdexcept>
 
+#include "arithmetic.h"
 #include "float_environment.h"
 #include "instruction_sets.h"
 
@@ -42,8 +44,14 @@ class Reader {
     std::istringstream words(text);
     std::string name, result, operand;
     words >> name >> result;
-    Instruction step{operation_of(name), {}, {Place::kNone, 0}, {Place::kNone, 0}};
-    const int32_t wanted = kRows[static_cast<int32_t>(step.operation)].operands;
+    Instruction step{{}, {}, {}, {Place::kNone, 0}, {Place::kNone, 0}};
+    int32_t wanted = 1;
+    if (name.find(':') != std::string::npos) {
+      step.cast = parse_cast(name);
+    } else {
+      step.operation = operation_of(name);
+      wanted = kRows[static_cast<int32_t>(step.operation)].operands;
+    }
     int32_t found = 0;
     for (; words >> operand; ++found) {
       if (found < wanted) (found == 0 ? step.a : step.b) = operand_of(operand);
@@ -77,6 +85,9 @@ class Reader {
 
   Place operand_of(const std::string& text) {
     const Place place = place_of(text);
+    if (place.kind == Place::kInput && place.index == 0 && has(outputs_, 0)) {
+      program_.reads_overwritten = true;
+    }
     if (place.kind == Place::kInput) program_.inputs = std::max(program_.inputs, place.index + 1);
     if (place.kind == Place::kShared) program_.shared = std::max(program_.shared, place.index + 1);
     if ((place.kind == Place::kTemporary && !has(temporaries_, place.index)) ||
@@ -122,11 +133,14 @@ class Reader {
 class Runner {
  public:
   Runner(const Kernels& kernels, const Program& program, const std::vector<const float*>& shared)
-      : kernels_(kernels.steps), program_(program), shared_(shared) {}
+      : kernels_(kernels), program_(program), shared_(shared) {}
 
   void run(const Group& group, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += kRun) {
-      for (const Instruction& step : program_.steps) apply(step, group, i, std::min(kRun, end - i));
+      const int64_t count = std::min(kRun, end - i);
+      prefetch(group, i, count);
+      copy_inputs(group, i, count);
+      for (const Instruction& step : program_.steps) apply(step, group, i, count);
     }
   }
 
@@ -138,17 +152,64 @@ class Runner {
 
   void apply(const Instruction& step, const Group& group, int64_t begin, int64_t count) {
     const Source a = source(step.a, group, begin), b = source(step.b, group, begin);
+    float* out = target(step.result, group, begin);
+    if (step.cast) {
+      round(*step.cast, a, out, count);
+      return;
+    }
     const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
     const auto operation = static_cast<int32_t>(step.operation);
-    kernels_.functions[operation][singles](a.numbers, b.numbers,
-                                           target(step.result, group, begin), count);
+    kernels_.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
+  }
+
+  void round(const CastSpec& cast, Source from, float* out, int64_t count) const {
+    if (from.single) {
+      std::fill_n(out, count, *from.numbers);
+      from.numbers = out;
+    }
+    quantize_dequantize(kernels_, cast, RandomKey{}, from.numbers, out, 0, count, 0);
+  }
+
+  // Asks for what is read and written a page later, as lanes-inl.h does, and for the same reason.
+  static void prefetch(const Group& group, int64_t begin, int64_t count) {
+    constexpr int64_t kPage = 4096 / sizeof(float), kLine = 64 / sizeof(float);
+    const int64_t first = begin + kPage, last = std::min(first + count, group.count);
+    for (size_t i = 0; i < group.inputs.size(); ++i) {
+      if (group.periods[i] != group.count) continue;
+      for (int64_t k = first; k < last; k += kLine) __builtin_prefetch(group.inputs[i] + k);
+    }
+    for (const float* output : group.outputs) {
+      for (int64_t k = first; k < last; k += kLine) __builtin_prefetch(output + k, 1);
+    }
+  }
+
+  // Lays the rows that inputs consist of end to end, from element `begin` on; keeps what is read after
+  // it is overwritten.
+  void copy_inputs(const Group& group, int64_t begin, int64_t count) {
+    for (size_t i = 0; i < group.inputs.size(); ++i) {
+      if (!is_copied(group, i)) continue;
+      copies_.resize(group.inputs.size() * kRun);
+      float* to = copies_.data() + i * kRun;
+      int64_t place = begin % group.periods[i];
+      for (int64_t done = 0, part; done < count; done += part, place = 0) {
+        part = std::min(count - done, group.periods[i] - place);
+        std::memcpy(to + done, group.inputs[i] + place, static_cast<size_t>(part) * sizeof(float));
+      }
+    }
+  }
+
+  bool is_copied(const Group& group, size_t input) const {
+    if (group.periods[input] == 1) return false;
+    const bool is_overwritten = input == 0 && group.inputs[0] == group.outputs[0];
+    return group.periods[input] != group.count || (is_overwritten && program_.reads_overwritten);
   }
 
   Source source(Place place, const Group& group, int64_t begin) const {
     const auto index = static_cast<size_t>(place.index);
     switch (place.kind) {
       case Place::kInput:
-        if (group.single[index]) return {group.inputs[index], true};
+        if (group.periods[index] == 1) return {group.inputs[index], true};
+        if (is_copied(group, index)) return {copies_.data() + index * kRun, false};
         return {group.inputs[index] + begin, false};
       case Place::kShared:
         return {shared_[index], true};
@@ -168,9 +229,10 @@ class Runner {
     return temporaries_[index];
   }
 
-  const StepKernels& kernels_;
+  const Kernels& kernels_;
   const Program& program_;
   const std::vector<const float*>& shared_;
+  std::vector<float> copies_;
   alignas(64) float temporaries_[kMostTemporaries][kRun];
 };
 

@@ -124,10 +124,10 @@ class _Bound:
                 measured[kind] = measured.get(kind, 0) + rows
 
 
-def _fused(model: ir.Model) -> ir.Model:
+def _fused(model: ir.Model, *, around_casts: bool = False) -> ir.Model:
     """The same, to be run rather than read."""
     fused = model.clone()
-    FuseElementwise(Report("none"))(fused)
+    FuseElementwise(Report("none"), around_casts)(fused)
     return fused
 
 
@@ -217,7 +217,7 @@ class Program:
         return norm
 
     def _bind(self, gradient: ir.Model, update: ir.Model, threads: int | None) -> _Graphs:
-        models = (gradient, _fused(update))
+        models = (_fused(gradient, around_casts=True), _fused(update))
         return _Graphs(*(_Bound(model, threads, self.scalars) for model in models))
 
     def _graphs(self, measured: Measured | None) -> _Graphs:

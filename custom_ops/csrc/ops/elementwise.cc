@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <stdexcept>
 
 #include "elementwise.h"
@@ -16,14 +17,18 @@ Program read_program(const std::string& text) {
   }
 }
 
-// How many groups of tensors a node has, of whose inputs the shared numbers come first.
+// How many groups of tensors a node has, of whose inputs the shared numbers come last.
 size_t groups_of(const Program& program, size_t inputs) {
   const auto shared = static_cast<size_t>(program.shared);
   const auto each = static_cast<size_t>(program.inputs);
   if (each > 0 && inputs > shared && (inputs - shared) % each == 0) return (inputs - shared) / each;
-  throw ort::Error("its " + std::to_string(inputs) + " inputs are not the " +
-                   std::to_string(shared) + " shared numbers of its program and a multiple of " +
-                   std::to_string(each) + " tensors.");
+  throw ort::Error("its " + std::to_string(inputs) + " inputs are not a multiple of the " +
+                   std::to_string(each) + " tensors of its program, and " +
+                   std::to_string(shared) + " shared numbers.");
+}
+
+bool ends_with(const std::vector<int64_t>& shape, const std::vector<int64_t>& end) {
+  return end.size() <= shape.size() && std::equal(end.rbegin(), end.rend(), shape.rbegin());
 }
 
 // One program over many groups of tensors, in one pass over memory.
@@ -32,7 +37,7 @@ class Elementwise {
   static constexpr const char* kName = "Elementwise";
   static constexpr ort::Parameter kInputs[] = {{ort::kFloat, ort::kVariadic}};
   static constexpr ort::Parameter kOutputs[] = {{ort::kFloat, ort::kVariadic}};
-  static constexpr bool kInPlace = false;
+  static constexpr bool kInPlace = true;
 
   static void infer(const ort::Inference& node) {
     const Program program = read_program(node.text("program"));
@@ -40,8 +45,7 @@ class Elementwise {
     const auto outputs = static_cast<size_t>(program.outputs);
     const size_t groups = groups_of(program, node.input_count());
     for (size_t i = 0; i < groups * outputs; ++i) {
-      const size_t first = static_cast<size_t>(program.shared) + i / outputs * each;
-      node.output_like_input(ort::kFloat, first, i);
+      node.output_like_input(ort::kFloat, i / outputs * each, i);
     }
   }
 
@@ -52,7 +56,7 @@ class Elementwise {
     const size_t count = groups_of(program_, context.input_count());
     std::vector<const float*> shared;
     for (size_t i = 0; i < static_cast<size_t>(program_.shared); ++i) {
-      const ort::Tensor number = context.input(i);
+      const ort::Tensor number = context.input(count * static_cast<size_t>(program_.inputs) + i);
       if (number.count != 1) throw ort::Error("shared inputs must hold one number.");
       shared.push_back(static_cast<const float*>(number.data));
     }
@@ -71,18 +75,18 @@ class Elementwise {
   Group group(const ort::Context& context, size_t index) const {
     const auto each = static_cast<size_t>(program_.inputs);
     const auto outputs = static_cast<size_t>(program_.outputs);
-    const size_t first = static_cast<size_t>(program_.shared) + index * each;
+    const size_t first = index * each;
     const ort::Tensor whole = context.input(first);
     Group group{{}, {}, {}, whole.count};
     for (size_t i = 0; i < each; ++i) {
       const ort::Tensor tensor = context.input(first + i);
-      const bool same = tensor.shape == whole.shape;
-      if (!same && tensor.count != 1) {
+      if (tensor.count != 1 && !ends_with(whole.shape, tensor.shape)) {
         throw ort::Error("input " + std::to_string(first + i) + " has neither the shape of input " +
-                         std::to_string(first) + ", the first of its group, nor one element.");
+                         std::to_string(first) + ", the first of its group, nor that of its rows, " +
+                         "nor one element.");
       }
       group.inputs.push_back(static_cast<const float*>(tensor.data));
-      group.single.push_back(!same);
+      group.periods.push_back(tensor.count);
     }
     for (size_t i = 0; i < outputs; ++i) {
       void* output = context.output(index * outputs + i, ort::kFloat, whole.shape);

@@ -28,12 +28,16 @@ ADAM = (
     "Mul t0 t0 s2; Add y2 x2 t0; Sqrt t0 y2; Add t0 t0 s3; Div t0 y1 t0; Mul t0 t0 x3"
     "; Sub y3 x2 t0"
 )
+CASTS = ["bf16:rne", "e4m3fn:rtz{overflow=saturate}", "e5m2:rup{subnormals=flush}"]
 WRONG = {
     "": "has no output",
     ";": "has a step '', which is unknown",
     "Exp y0 x0": "has a step 'Exp', which is unknown",
     "Add y0 x0": "has 1 operands, but Add takes 2",
     "Sqrt y0 x0 x1": "has 2 operands, but Sqrt takes 1",
+    "bf16:rne y0 x0 x1": "has 2 operands, but bf16:rne takes 1",
+    "bf16:sr y0 x0": "stochastic rounding is not offered here",
+    "bf17:rne y0 x0": "bf17",
     "Neg y0 t0": "reads 't0' before it is written",
     "Neg t0 x0; Neg y0 y0": "reads 'y0' before it is written",
     "Neg t0 x0": "has no output",
@@ -65,8 +69,8 @@ def _draw(rng: np.random.Generator, count: int, size: int) -> list[Floats]:
 def _programs(draw: st.DrawFn) -> Program:
     places, steps = ["x0", "x1", "x2", "s0"], []
     for index in range(draw(st.integers(1, 12))):
-        name = draw(st.sampled_from(sorted(OPERANDS)))
-        operands = [draw(st.sampled_from(places)) for _ in range(OPERANDS[name])]
+        name = draw(st.sampled_from([*sorted(OPERANDS), *CASTS]))
+        operands = [draw(st.sampled_from(places)) for _ in range(OPERANDS.get(name, 1))]
         result = f"{draw(st.sampled_from(['t', 'y']))}{index}"
         steps.append([name, result, *operands])
         places.append(result)
@@ -78,11 +82,20 @@ def _programs(draw: st.DrawFn) -> Program:
 
 
 @settings(max_examples=60, deadline=None)
-@given(program=_programs(), size=st.sampled_from([0, 1, 7, 16, 31, 256, 257, 1000]))
-def test_every_instruction_set_runs_programs_as_numpy_does(program: Program, size: int) -> None:
-    rng = np.random.default_rng(size)
-    inputs, shared = _draw(rng, 2, size), _draw(rng, 1, 1)
-    inputs.append(np.asarray(rng.normal(), np.float32))
+@given(
+    program=_programs(),
+    shape=st.sampled_from([(0,), (1,), (7,), (256,), (257,), (10, 7), (3, 300), (2, 1, 513)]),
+    row=st.integers(0, 2),
+)
+def test_every_instruction_set_runs_programs_as_numpy_does(
+    program: Program, shape: tuple[int, ...], row: int
+) -> None:
+    """One input is as long as the others, a row that repeats, or a number."""
+    rng = np.random.default_rng(len(shape))
+    inputs = [array.reshape(shape) for array in _draw(rng, 2, int(np.prod(shape)))]
+    last = shape[len(shape) - min(row, len(shape)) :]
+    inputs.append(_draw(rng, 1, int(np.prod(last)))[0].reshape(last))
+    shared = _draw(rng, 1, 1)
     wanted = program.run(inputs, shared)
     for each in SETS:
         for got, expected in zip(each.elementwise(program, inputs, shared), wanted, strict=True):
@@ -112,15 +125,42 @@ def _node(program: str, inputs: list[Floats], outputs: int) -> tuple[Any, dict[s
 def test_groups_in_onnx_runtime(threads: int) -> None:
     """Of several shapes, an empty one among them; cut into slices in their midst; own scalars."""
     rng = np.random.default_rng(0)
-    inputs = [array.reshape(()) for array in _draw(rng, 4, 1)]
+    inputs: list[Floats] = []
     for shape in ((5,), (300, 257), (0, 3), (1,), (2, 40000)):
         inputs += [array.reshape(shape) for array in _draw(rng, 3, int(np.prod(shape)))]
         inputs.append(np.asarray(rng.normal(), np.float32))
+    inputs += [array.reshape(()) for array in _draw(rng, 4, 1)]
     proto, feeds = _node(ADAM, inputs, 20)
     got = run(make_session(proto.SerializeToString(), threads=threads), feeds)
     for name, wanted in zip(got, Evaluator(proto).run(None, feeds), strict=True):
         assert got[name].shape == wanted.shape
         _same(got[name], wanted)
+
+
+@pytest.mark.parametrize(
+    "program", ["Add t0 x0 x1; bf16:rne t0 t0; Relu y0 t0", "Neg y0 x0; Add y1 x0 x1"]
+)
+def test_the_first_output_takes_the_place_of_the_first_input(program: str) -> None:
+    """Where ONNX Runtime lets it: what comes before is read by nothing else."""
+    rng = np.random.default_rng(0)
+    x, row = (
+        rng.normal(size=(70, 1000)).astype(np.float32),
+        rng.normal(size=1000).astype(np.float32),
+    )
+    outputs = ["y", "z"][: program.count("y")]
+    nodes = [
+        helper.make_node("Abs", ["x"], ["a"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Elementwise", ["b", "row"], outputs, domain=DOMAIN, program=program),
+        helper.make_node("Identity", ["y"], ["result"]),
+    ]
+    given = [value("x", shape=x.shape), value("row", shape=row.shape)]
+    proto = model(nodes, given, [value("result"), *map(value, outputs[1:])])
+    got = run(make_session(proto.SerializeToString(), threads=1), {"x": x, "row": row})
+    b = np.exp(np.abs(x))
+    wanted = parse_program(program).run([b, row], [])
+    for name, expected in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(got[name], expected, rtol=2**-7)
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -153,7 +193,7 @@ def test_kernels_refuse_what_numpy_can_run() -> None:
         ([(2,), (3,)], "input 1 has neither the shape of input 0, the first of its group"),
         (
             [(2,), (2,), (2,)],
-            "its 3 inputs are not the 0 shared numbers .* multiple of 2 tensors",
+            "its 3 inputs are not a multiple of the 2 tensors of its program, and 0",
         ),
     ],
 )

@@ -16,17 +16,17 @@ from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
-HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
+HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 
 
-def _fuse(text: str) -> tuple[ir.Model, bool]:
+def _fuse(text: str, *, around_casts: bool = False) -> tuple[ir.Model, bool]:
     model = from_proto(onnx.parser.parse_model(HEAD + text))
-    return model, FuseElementwise(Report("none"))(model).modified
+    return model, FuseElementwise(Report("none"), around_casts)(model).modified
 
 
-def _nodes(text: str) -> list[str]:
+def _nodes(text: str, *, around_casts: bool = False) -> list[str]:
     """The nodes after fusing, one line each."""
-    model, modified = _fuse(text)
+    model, modified = _fuse(text, around_casts=around_casts)
     assert modified
     proto = to_proto(model)
     onnx.checker.check_model(proto)
@@ -47,7 +47,7 @@ def test_tensors_of_any_shape_that_go_through_the_same_steps_share_a_node() -> N
         }"""
     ) == [
         'w_next, v_next = ai.onnxbf.Elementwise <program: string = "Mul t0 x0 s0; Sub y0 x1 t0">'
-        " (rate, g, w, h, v)"
+        " (g, w, h, v, rate)"
     ]
 
 
@@ -62,7 +62,7 @@ def test_scalars_that_differ_are_operands_of_their_group() -> None:
         }"""
     ) == [
         'w_next, v_next = ai.onnxbf.Elementwise <program: string = "Mul t0 x0 x1; Add y0 s0 t0">'
-        " (both, w, one, v, two)"
+        " (w, one, v, two, both)"
     ]
 
 
@@ -79,17 +79,17 @@ def test_what_waits_for_a_norm_is_computed_after_it() -> None:
         }"""
     ) == [
         'b = ai.onnxbf.Elementwise <program: string = "Mul t0 x0 s0; Max t0 t0 s1; Min y0 t0 s0">'
-        " (scale, decay, g)",
+        " (g, scale, decay)",
         "norm = ReduceL2 <keepdims: int = 0> (b)",
         'w_next = ai.onnxbf.Elementwise <program: string = "Mul t0 x0 s0; Div t1 x1 s1; '
-        'Sub y0 t0 t1"> (decay, norm, w, b)',
+        'Sub y0 t0 t1"> (w, b, decay, norm)',
     ]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "g (float[n] x, float[n] y) => (float[n] z) { a = Add (x, y) z = Sqrt (a) }",
+        "g (float[n] x, float[m] y) => (float[k] z) { a = Add (x, y) z = Sqrt (a) }",
         "g (double[2] x, double[2] y) => (double[2] z) { a = Add (x, y) z = Sqrt (a) }",
         "g (float x, float y) => (float z) { a = Add (x, y) z = Sqrt (a) }",
         "g (float[2] x, float[1] y) => (float[2] z) { a = Add (x, y) z = Add (a, y) }",
@@ -112,6 +112,61 @@ def test_graphs_with_subgraphs_are_left_alone() -> None:
                     else_branch = e () => (float[2] q) { q = Abs (b) }>
     }"""
     assert not _fuse(text)[1]
+
+
+_LAYER = """g (float[n,4] x, float[4,4] w, float[4,4] v, float[4] b)
+  => (float[n,4] y, float[n,4] dx)
+  <float[4,4] wq, float[4,4] vq, float[n,4] c, float[n,4] d, float[n,4] e,
+   float[n,4] z, float[n,4] g, float[n,4] r, float[n,4] s> {
+  wq = ai.onnxbf.QuantizeDequantize (w)
+  vq = ai.onnxbf.QuantizeDequantize (v)
+  c = MatMul (x, wq)
+  d = Add (b, c)
+  e = ai.onnxbf.QuantizeDequantize (d)
+  z = Relu (e)
+  y = MatMul (z, vq)
+  g = MatMul (y, wq)
+  r = ai.onnxbf.ReluGrad (g, e)
+  s = Sum (r, r, x)
+  dx = ai.onnxbf.QuantizeDequantize <mantissa_bits: int = 3, exponent_bits: int = 4> (s)
+}"""
+
+
+def test_what_stands_around_roundings() -> None:
+    """The rounded weights are one node; e is not kept, for the gradient looks at z as well."""
+    assert _nodes(_LAYER, around_casts=True) == [
+        'wq, vq = ai.onnxbf.Elementwise <program: string = "bf16:rne y0 x0"> (w, v)',
+        "c = MatMul (x, wq)",
+        'z = ai.onnxbf.Elementwise <program: string = "Add t0 x1 x0; bf16:rne t0 t0; Relu y0 t0"> '
+        "(c, b)",
+        "y = MatMul (z, vq)",
+        "g = MatMul (y, wq)",
+        'dx = ai.onnxbf.Elementwise <program: string = "ReluGrad t0 x0 x1; Add t0 t0 t0; '
+        'Add t0 t0 x2; e4m3:rne y0 t0"> (g, z, x)',
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("QuantizeDequantize", "QuantizeDequantizeObserved"),
+        ("QuantizeDequantize", 'QuantizeDequantize <rounding: string = "sr">'),
+    ],
+    ids=["observed", "stochastic"],
+)
+def test_roundings_that_no_program_does(change: tuple[str, str]) -> None:
+    text = _LAYER.replace(" <mantissa_bits: int = 3, exponent_bits: int = 4>", "")
+    assert not _fuse(text.replace(*change), around_casts=True)[1]
+
+
+def test_one_rounding_in_place_and_what_the_runtime_computes_otherwise_are_left_alone() -> None:
+    text = """g (float[2] x, float[2] u) => (float[2] z, float[2] y) <float[2] a, float[2] b> {
+        a = Exp (x)
+        y = ai.onnxbf.QuantizeDequantize (a)
+        b = Sqrt (u)
+        z = ai.onnxbf.QuantizeDequantize (b)
+    }"""
+    assert not _fuse(text, around_casts=True)[1]
 
 
 _BINARY, _UNARY = ("Add", "Sub", "Mul", "Div", "Max", "Min"), ("Sqrt", "Neg", "Abs", "Sign", "Relu")

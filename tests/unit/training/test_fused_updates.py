@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxbf.training.optimizers import OPTIMIZERS, Optimizer
 from onnxbf.training.options import build
+from onnxbf.training.weight_update import WEIGHT_UPDATES
 from tests.updates import SHAPES, Run, draw
 
 Array = NDArray[Any]
@@ -79,6 +80,19 @@ def test_the_kernels_compute_them(text: str, threads: int) -> None:
     fused = Run(optimizer, weights, threads=threads, fused=True)
     wanted = Run(optimizer, weights, reference=True)
     _agree(fused, wanted, lambda name: name != "gradient_norm" and not name.startswith("scalar"))
+
+
+@pytest.mark.parametrize("rule", sorted({*WEIGHT_UPDATES} - {"fp32_master"}))
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+def test_rules_that_round_weights_and_slots(name: str, rule: str) -> None:
+    """Their casts are steps of programs; those that are stochastic stay nodes."""
+    shapes = {name: shape for name, shape in LARGE.items() if shape}
+    optimizer, weights = _optimizer(name), draw(0, shapes)
+    fused = Run(optimizer, weights, threads=2, fused=True, rule=rule)
+    wanted = Run(optimizer, weights, reference=True, rule=rule)
+    fused_nodes = [node for node in fused.proto.graph.node if node.op_type == "Elementwise"]
+    assert any(b"bf16:" in node.attribute[0].s for node in fused_nodes)
+    _agree(fused, wanted, lambda name: name != "gradient_norm", shapes)
 
 
 @pytest.mark.parametrize("options", WITH_NORM)
