@@ -12,6 +12,7 @@
 #include "gradients-inl.h"
 #include "instruction_sets.h"
 #include "measure-inl.h"
+#include "order-inl.h"
 #include "philox-inl.h"
 #include "range-inl.h"
 #include "rounding-inl.h"
