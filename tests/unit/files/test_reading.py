@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from onnxbf.files import load_model, save_model
+from onnxbf.errors import ModelError
+from onnxbf.files import check_proto, load_model, save_model
 from tests.model_files import product_model, refused
 
 
@@ -36,6 +37,19 @@ def test_checker(tmp_path: Path) -> None:
     model.graph.node[0].input[0] = "nowhere"
     path.write_bytes(model.SerializeToString())
     assert "checker" in refused(path)
+
+
+def test_an_opset_that_onnx_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    model = product_model()
+    model.opset_import[0].version = newest = onnx.defs.onnx_opset_version()
+    path.write_bytes(model.SerializeToString())
+    load_model(path)
+    model.opset_import[0].version = newest + 1
+    path.write_bytes(model.SerializeToString())
+    assert f"opset {newest + 1}" in refused(path) and f"in opset {newest}." in refused(path)
+    with pytest.raises(ModelError, match=f"opset {newest + 1}"):
+        check_proto(model)
 
 
 def test_a_value_computed_twice(tmp_path: Path) -> None:
