@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from onnxbf.errors import ModelError
 
 L = TypeVar("L", bound="RunLog")
+_MOST = 1 << 16  # bytes that wait to be written
 
 
 class RunLog:
@@ -23,15 +25,16 @@ class RunLog:
             resumed from will be written again.
 
     Raises:
-        ModelError: the file cannot be written.
+        ModelError: the file cannot be written, then or later.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
+        self._path, self._pending = path, bytearray()
         try:
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(size)
         except OSError as error:
             raise ModelError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-        self._file.truncate(size)
 
     def __enter__(self: L) -> L:
         return self
@@ -42,16 +45,26 @@ class RunLog:
         value: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._file, contextlib.suppress(*([] if kind is None else [ModelError])):
+            self.flush()  # what failed before is told, not that this fails for the same reason
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add one line. JSON has no infinities and NaN: they become text."""
         text = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
-        self._file.write(text.encode() + b"\n")
+        self._pending += text.encode() + b"\n"
+        if len(self._pending) > _MOST:
+            self.flush()
 
     def flush(self) -> int:
         """Have every line in the file; returns its size in bytes."""
-        self._file.flush()
+        try:
+            while self._pending:
+                del self._pending[: self._file.write(self._pending)]
+        except OSError as error:
+            raise ModelError(
+                f"Cannot write {str(self._path)!r}: {error.strerror}. Make room, and go on with "
+                "--resume."
+            ) from None
         return self._file.tell()
 
 

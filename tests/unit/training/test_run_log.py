@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,31 @@ def test_numbers_that_json_lacks_become_text(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Cannot write"):
         RunLog(tmp_path / "absent" / "log.jsonl")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file grows beyond 150 bytes: to who writes, as a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def _write_too_much(log: RunLog) -> None:
+    with log:
+        log.write({"text": "x" * 100})
+        assert log.flush() == 113
+        log.write({"text": "x" * 100})
+        try:
+            log.flush()
+        finally:
+            log.write({"more": 1})  # which waits to be written when the file is closed
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_written(tmp_path: Path, small_files: None) -> None:
+    path = tmp_path / "log.jsonl"
+    with pytest.raises(ModelError, match=r"Cannot write '.*log.jsonl': .*--resume"):
+        _write_too_much(RunLog(path))
+    assert json.loads(path.read_bytes()[:113]) == {"text": "x" * 100}
