@@ -8,6 +8,8 @@ are added up in halves, the tiles in order. A tile is divided first by a power o
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,12 @@ from onnxbf.philox import random_words
 from onnxbf.rounding import round_array
 
 ROUNDING_FIELDS = ("elements", "overflow", "saturated", "underflow", "nan", "signal", "noise")
-UPDATE_FIELDS = ("elements", "updated", "swallowed", "unseen")
+UPDATE_FIELDS = ("elements", "updated", "swallowed", "unseen", "descent", "intended")
 
 _TILE, _SUMS = 1024, 32
 
 Floats = NDArray[np.float32]
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 def observe_rounding(x: Floats, rounded: Floats, cast: Cast) -> NDArray[np.float64]:
@@ -66,6 +69,9 @@ def observe_update(
         swallowed: those of them that are what they were before.
         unseen: those of them whose copies, rounded under ``cast``, are what they were before. Where
             bits are random, both copies are rounded with those of seed, node and step 0.
+        descent, intended: the sums of (before - after) update and of update^2, in float64, over
+            those where all three are finite: Collage's effective descent quality is the first over
+            the root of the second, and their quotient is 1 where nothing is lost.
     """
     words = random_words(before.size, seed=0, node=0, step=0).reshape(before.shape)
     copies = [round_array(weights, cast, words) for weights in (before, after)]
@@ -76,9 +82,19 @@ def observe_update(
             np.count_nonzero(updated),
             np.count_nonzero(updated & _same_number(before, after)),
             np.count_nonzero(updated & _same_number(*copies)),
+            *_descent(update.ravel(), before.ravel(), after.ravel()),
         ],
         np.float64,
     )
+
+
+def _descent(update: Floats, before: Floats, after: Floats) -> tuple[float, float]:
+    finite = np.isfinite(update) & np.isfinite(before) & np.isfinite(after)
+    zero = np.float64(0)
+    with np.errstate(invalid="ignore"):
+        wanted = np.where(finite, update.astype(np.float64), zero)
+        taken = np.where(finite, before.astype(np.float64) - after, zero)
+    return _sum_tiles(_tiles(taken * wanted)), _sum_tiles(_tiles(wanted * wanted))
 
 
 def _same_number(one: Floats, other: Floats) -> NDArray[np.bool_]:
@@ -87,9 +103,9 @@ def _same_number(one: Floats, other: Floats) -> NDArray[np.bool_]:
     return same
 
 
-def _tiles(numbers: Floats) -> Floats:
+def _tiles(numbers: NDArray[_Float]) -> NDArray[_Float]:
     """Tile by tile, each filled up with zeros."""
-    tiles = np.zeros((-(-numbers.size // _TILE), _TILE), np.float32)
+    tiles = np.zeros((-(-numbers.size // _TILE), _TILE), numbers.dtype)
     tiles.ravel()[: numbers.size] = numbers
     return tiles
 
@@ -110,14 +126,26 @@ def _exponents(numbers: Floats, cast: Cast) -> NDArray[np.int32]:
 def _sum_squares(numbers: Floats, exponents: NDArray[np.int32]) -> float:
     """The sum of squares of ``numbers``, whose tiles are divided by powers of two before."""
     scaled = np.ldexp(_tiles(numbers), -exponents[:, None])
-    rows = (scaled * scaled).reshape(-1, _TILE // _SUMS, _SUMS)
+    return _in_order(np.ldexp(_tile_sums(scaled * scaled).astype(np.float64), 2 * exponents))
+
+
+def _sum_tiles(tiles: NDArray[np.float64]) -> float:
+    return _in_order(_tile_sums(tiles))
+
+
+def _tile_sums(tiles: NDArray[_Float]) -> NDArray[_Float]:
+    rows = tiles.reshape(-1, _TILE // _SUMS, _SUMS)
     sums = rows[:, 0]
     for row in range(1, _TILE // _SUMS):
         sums = sums + rows[:, row]
     while sums.shape[1] > 1:
         half = sums.shape[1] // 2
         sums = sums[:, :half] + sums[:, half:]
+    return sums[:, 0]
+
+
+def _in_order(sums: NDArray[np.float64]) -> float:
     total = 0.0
-    for tile in np.ldexp(sums[:, 0].astype(np.float64), 2 * exponents).tolist():
+    for tile in sums.tolist():
         total += tile
     return total

@@ -124,7 +124,7 @@ OPS: dict[str, CustomOp] = {
             "ObserveUpdate",
             ("update", "before", "after"),
             CAST_DEFAULTS,
-            "four float64 numbers that say how many weights an update left as they were",
+            "six float64 numbers that say how many weights an update left as they were",
         ),
         CustomOp(
             "Quantize",

@@ -82,9 +82,11 @@ struct RoundingTile {
 
 // What an update did to the weights of a tile. `updated`: those whose update is not zero;
 // `swallowed`: those of them that it left as they were; `unseen`: those of which it left the
-// rounded copy as it was.
+// rounded copy as it was. `descent`: the sum of what was taken off each weight times its update;
+// `intended`: that of squares of the updates. Both leave out what is not finite.
 struct UpdateTile {
   uint32_t updated, swallowed, unseen;
+  double descent, intended;
 };
 
 // quantize_dequantize that measures. `tiles`: one for every kTile elements of the slice.
@@ -97,8 +99,8 @@ void observe_update(const CastSpec& spec, const float* update, const float* befo
                     const float* after, int64_t begin, int64_t end, UpdateTile* tiles);
 
 // The tiles of `count` elements, added up in order: {elements, overflow, saturated, underflow, nan, signal, noise} and
-// {elements, updated, swallowed, unseen}.
-constexpr int64_t kRoundingFields = 7, kUpdateFields = 4;
+// {elements, updated, swallowed, unseen, descent, intended}.
+constexpr int64_t kRoundingFields = 7, kUpdateFields = 6;
 void add_up(const RoundingTile* tiles, int64_t count, double* fields);
 void add_up(const UpdateTile* tiles, int64_t count, double* fields);
 

@@ -191,6 +191,33 @@ inline auto same_number(Word one, Word other) {
   return difference == Word{};
 }
 
+inline double total(double (&sums)[kSums]) {
+  for (int64_t half = kSums / 2; half > 0; half /= 2) {
+    for (int64_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
+
+// In float64: updates are small, and weights far fewer than the numbers that are rounded.
+inline void measure_descent(const float* update, const float* before, const float* after,
+                            int64_t count, UpdateTile* tile) {
+  double descent[kSums] = {}, intended[kSums] = {};
+  const auto add = [&](int64_t i, int64_t sum) {
+    const float none = (update[i] - update[i]) + (before[i] - before[i]) + (after[i] - after[i]);
+    const double wanted = none == 0 ? update[i] : 0.0;  // NaN where one is not finite
+    const double taken = none == 0 ? static_cast<double>(before[i]) - after[i] : 0.0;
+    descent[sum] += taken * wanted;
+    intended[sum] += wanted * wanted;
+  };
+  int64_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (int64_t sum = 0; sum < kSums; ++sum) add(i + sum, sum);
+  }
+  for (int64_t sum = 0; i + sum < count; ++sum) add(i + sum, sum);
+  tile->descent = total(descent);
+  tile->intended = total(intended);
+}
+
 void measure_update(const float* update, const float* before, const float* after,
                     const float* copy_before, const float* copy_after, int64_t count,
                     UpdateTile* tile) {
@@ -204,7 +231,8 @@ void measure_update(const float* update, const float* before, const float* after
     swallowed += some & same_number(read(1), read(2)) ? one : Word{};
     unseen += some & same_number(read(3), read(4)) ? one : Word{};
   });
-  *tile = {total(updated), total(swallowed), total(unseen)};
+  *tile = {total(updated), total(swallowed), total(unseen), 0, 0};
+  measure_descent(update, before, after, count, tile);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ void observe_rounding(const Kernels& kernels, const CastSpec& spec, const Random
 void observe_update(const Kernels& kernels, const CastSpec& spec, const float* update,
                     const float* before, const float* after, int64_t begin, int64_t end,
                     UpdateTile* tiles) {
+  const FloatEnvironment standard(false);
   const Plan plan = make_plan(spec);
   const RoundFunction round = kernels.round[round_kernel(spec)];
   const RandomKey key{};
@@ -56,12 +57,15 @@ void add_up(const RoundingTile* tiles, int64_t count, double* fields) {
 }
 
 void add_up(const UpdateTile* tiles, int64_t count, double* fields) {
+  const FloatEnvironment standard(false);
   std::fill_n(fields, kUpdateFields, 0.0);
   fields[0] = static_cast<double>(count);
   for (int64_t i = 0; i < tiles_of(count); ++i) {
     fields[1] += tiles[i].updated;
     fields[2] += tiles[i].swallowed;
     fields[3] += tiles[i].unseen;
+    fields[4] += tiles[i].descent;
+    fields[5] += tiles[i].intended;
   }
 }
 

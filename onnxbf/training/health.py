@@ -79,6 +79,10 @@ class UpdateHealth:
         updated: how many of them had an update other than zero.
         swallowed: how many of those stayed what they were.
         unseen: of how many of those the network's copy did.
+        descent: how much of the intended update took place: the sum of what was taken off weights
+            times their updates, over that of the updates' squares. 1 where nothing is lost; None
+            where no weight had an update. Times the norm of the update, it is Collage's effective
+            descent quality.
     """
 
     step: int
@@ -88,6 +92,7 @@ class UpdateHealth:
     updated: int
     swallowed: int
     unseen: int
+    descent: float | None
 
     def record(self) -> dict[str, Any]:
         """What a line of the log holds; shares are None where no weight had an update."""
@@ -103,6 +108,7 @@ class UpdateHealth:
         shares = {
             f"swallowed/{self.parameter}": _share(self.swallowed, self.updated),
             f"unseen/{self.parameter}": _share(self.unseen, self.updated),
+            f"descent/{self.parameter}": self.descent,
         }
         return {name: share for name, share in shares.items() if share is not None}
 
@@ -174,8 +180,9 @@ def _node_health(step: int, about: tuple[str, ...], row: list[float]) -> NodeHea
 
 def _update_health(step: int, about: tuple[str, ...], row: list[float]) -> UpdateHealth:
     parameter, cast = about
-    elements, updated, swallowed, unseen = map(int, row)
-    return UpdateHealth(step, parameter, cast, elements, updated, swallowed, unseen)
+    elements, updated, swallowed, unseen = map(int, row[:4])
+    descent = row[4] / row[5] if row[5] else None
+    return UpdateHealth(step, parameter, cast, elements, updated, swallowed, unseen, descent)
 
 
 def _cast(node: ir.Node) -> Cast:

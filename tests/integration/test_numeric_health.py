@@ -16,7 +16,8 @@ from onnxbf.protos import to_proto
 from onnxbf.recipe import load_recipe
 from onnxbf.rounding import round_array
 from onnxbf.session import make_session, run
-from onnxbf.training.graphs import TrainingGraphs
+from onnxbf.studies.networks import digits_mlp
+from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.health import NodeHealth, UpdateHealth
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.trainer import Trainer
@@ -151,6 +152,20 @@ def test_small_updates_are_swallowed_and_larger_ones_unseen(tmp_path: Path) -> N
     assert shares[0]["swallowed_share"] > 0.9
     assert shares[1]["swallowed_share"] < 0.1
     assert shares[1]["unseen_share"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high"),
+    [("fp32_master", 0.999, 1.001), ("nearest", 0.0, 0.9), ("stochastic", 0.7, 1.3)],
+)
+def test_descent_is_what_rounding_leaves_of_an_update(rule: str, low: float, high: float) -> None:
+    graphs = build_graphs(digits_mlp(0), "cross-entropy", "sgd", weight_update=rule)
+    trainer = Trainer(graphs.under(load_recipe("bf16")), threads=1, health_every=1)
+    images = np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32)
+    trainer.step([{"x": images, graphs.attached.labels[0]: np.arange(8)}], 1e-3)
+    found = of_updates(trainer)["p0"]
+    assert found.descent is not None and low <= found.descent <= high
+    assert found.scalars()["descent/p0"] == found.record()["descent"] == found.descent
 
 
 def test_overflow_and_the_step_that_it_costs(tmp_path: Path) -> None:

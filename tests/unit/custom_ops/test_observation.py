@@ -102,10 +102,13 @@ def test_updates_counted_by_hand() -> None:
     before = np.float32([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, np.nan, 1.0])
     after = np.float32([1.0, 1.0, 1.001, 1.1, -0.0, 1e-3, np.nan, np.nan])
     update = np.float32([0.0, 1e-9, -1e-3, -0.1, 1e-45, -1e-3, 1.0, np.nan])
+    pairs = [(float(b) - float(a), float(u)) for b, a, u in zip(before[:6], after, update)]
+    descent, intended = sum(d * u for d, u in pairs), sum(u * u for _, u in pairs)
     for used in SETS:
         fields = used.observe_update(update, before, after, parse_cast("bf16"))
         assert dict(zip(UPDATE_FIELDS, fields.tolist(), strict=True)) == {
             "elements": 8, "updated": 7, "swallowed": 3, "unseen": 4,
+            "descent": descent, "intended": intended,
         }  # fmt: skip
 
 

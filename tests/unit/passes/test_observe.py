@@ -68,7 +68,7 @@ OBSERVED_UPDATE = """<
    ir_version: 10,
    opset_import: ["" : 20, "ai.onnxbf" : 1]
 >
-update (float[3] w, float[3] "w.gradient", float[2] b, float[2] "b.gradient", float[2] "b.momentum", float rate) => (float[3] "w.next", float[2] "b.next", float[2] "b.momentum.next", double[4] "health.updates/w", double[4] "health.updates/b") {
+update (float[3] w, float[3] "w.gradient", float[2] b, float[2] "b.gradient", float[2] "b.momentum", float rate) => (float[3] "w.next", float[2] "b.next", float[2] "b.momentum.next", double[6] "health.updates/w", double[6] "health.updates/b") {
    [w_step] "w.update" = Mul ("w.gradient", rate)
    [w_next] "w.next" = Sub (w, "w.update")
    [slot] "b.momentum.next" = Add ("b.momentum", "b.gradient")
