@@ -6,7 +6,8 @@ All candidates multiply the same two square matrices in ONNX Runtime (PyTorch, w
 installed, in PyTorch). Each is measured in turn with the runtime's own MatMul, and the figure is
 its least time over the least time of that MatMul beside it: what slows the machine down for a while
 can only miss the least. GFLOP/s count two operations a product. 4096 takes minutes: --sizes 4096.
-Where the CPU has VDPBF16PS, ONNXBF_INSTRUCTION_SET=avx512 measures its emulation.
+With one thread, it is processor time that is measured, which does not count what other programs
+take. Where the CPU has VDPBF16PS, ONNXBF_INSTRUCTION_SET=avx512 measures its emulation.
 """
 
 from __future__ import annotations
@@ -76,19 +77,20 @@ def candidates(a: Floats, b: Floats, threads: int) -> Iterator[tuple[str, Run]]:
         yield f"{dtype}".replace("torch.", "torch, "), partial(torch.matmul, left, right)
 
 
-def seconds(run: Run) -> float:
+def seconds(run: Run, clock: Callable[[], float]) -> float:
     time.sleep(SETTLE)
-    start = time.perf_counter()
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def least(run: Run, yardstick: Run, budget: float) -> tuple[float, float]:
+def least(run: Run, yardstick: Run, threads: int, budget: float) -> tuple[float, float]:
     """The least times of both, measured in turn for some seconds, three times at least."""
-    seconds(yardstick), seconds(run)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    seconds(yardstick, clock), seconds(run, clock)
     pairs, start = [], time.perf_counter()
     while len(pairs) < 3 or time.perf_counter() - start < budget:
-        pairs.append((seconds(run), seconds(yardstick)))
+        pairs.append((seconds(run, clock), seconds(yardstick, clock)))
     own, theirs = zip(*pairs)
     return min(own), min(theirs)
 
@@ -114,7 +116,7 @@ def main() -> None:
         for name, run in candidates(a, b, options.threads):
             if options.only not in name:
                 continue
-            own, theirs = least(run, anchor, options.seconds)
+            own, theirs = least(run, anchor, options.threads, options.seconds)
             best.append(theirs)
             table.add_row(name, *_figures(size, own), f"{own / theirs:.2f}")
         table.add_row("ONNX Runtime, FP32", *_figures(size, min(best)), "1")

@@ -8,6 +8,7 @@ what its outputs are apart has come together on the way.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -200,6 +201,9 @@ def _terms(node: ir.Node) -> int | None:
     shape = None if second is None else second.shape
     if shape is None or not len(shape):
         return None
+    if node.op_type.startswith("Conv"):  # of one output channel, all inputs and places
+        sizes = [size for size in shape.dims[1:] if isinstance(size, int)]
+        return math.prod(sizes) if len(sizes) == len(shape) - 1 else None
     turned = node.attributes.get("transB")
     place = -1 if len(shape) == 1 or (turned is not None and turned.as_int()) else -2
     size = shape[place]

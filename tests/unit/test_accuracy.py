@@ -114,3 +114,18 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         measure_accuracy(tmp_path / "relu.onnx", [SEQUENTIAL])
     with pytest.raises(ModelError, match="no such file"):
         measure_accuracy(tmp_path / "none.onnx", [SEQUENTIAL])
+
+
+def test_convolutions_are_measured_too(tmp_path: Path) -> None:
+    kernel = _floats(4, 3, 2, 5)
+    proto = model(
+        [node("Conv", ["x", "k"], "y")],
+        [value("x", shape=[1, 3, 6, 9])],
+        [value("y", shape=[1, 4, 5, 5])],
+        weights={"k": kernel},
+    )
+    onnx.save(proto, tmp_path / "conv.onnx")
+    found = measure_accuracy(tmp_path / "conv.onnx", [SEQUENTIAL], operands=BF16)
+    (layer,) = found.layers
+    assert (layer.op_type, layer.terms) == ("Conv", 30)
+    assert 2.0**-12 < layer.differences[str(SEQUENTIAL)].norm_rel < 2.0**-5
