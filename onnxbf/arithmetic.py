@@ -166,7 +166,7 @@ PROFILES: dict[str, Arithmetic] = {
         _tensor_core_model("hopper_bf16", "H100's tensor cores", 16, 25, Cast(BFLOAT16)),
         _tensor_core_model(
             "hopper_fp8",
-            "H100's tensor cores",
+            "H100's tensor cores, WGMMA",
             32,
             13,
             Cast(FLOAT8_E4M3FN, overflow=Overflow.SATURATE),
