@@ -10,13 +10,16 @@ from typing import ClassVar
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim
+from onnxbf.studies.domains_generative import GENERATIVE
 from onnxbf.studies.domains_image import IMAGES
+from onnxbf.studies.domains_language import LANGUAGE
 from onnxbf.studies.domains_recommender import RECOMMENDERS
+from onnxbf.studies.domains_speech import SPEECH
 from onnxbf.studies.study import Cell, Effort, Row, Study, means
 from onnxbf.studies.subject import PLAIN, Subject
 from onnxbf.studies.task import digits
 
-SUBJECTS: Sequence[Subject] = (*IMAGES, *RECOMMENDERS)
+SUBJECTS: Sequence[Subject] = (*IMAGES, *SPEECH, *LANGUAGE, *GENERATIVE, *RECOMMENDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Bf16(Study):
     name: ClassVar[str] = "bf16"
     source: ClassVar[str] = "Kalamkar et al. 2019, A Study of BFLOAT16 (arXiv 1905.12322)"
     about: ClassVar[str] = "in five domains BF16 trains as float32 does, with nothing tuned"
+    seeds: ClassVar[tuple[int, int]] = (3, 2)
     subjects: ClassVar[Sequence[Subject]] = SUBJECTS
     claims: ClassVar[Sequence[Claim]] = tuple(
         claim for subject in SUBJECTS for claim in subject.claims

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.builder import Builder
-from onnxbf.graph import Names
+from onnxbf.graph import LOSS_PREFIX, Names
 
 Array = NDArray[Any]
 
@@ -41,6 +41,7 @@ class Network:
 
     Attributes:
         build: adds nodes that no layer stands for.
+        loss: likewise, of a loss, which no recipe rounds.
         part: what the names of weights made from now on begin with.
     """
 
@@ -54,7 +55,9 @@ class Network:
         graph = ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="network")
         self.model = ir.Model(graph, ir_version=10)
         self.last = self.input("x", shape, dtype)
-        self.build = Builder(Names(self.model), "net")
+        names = Names(self.model)
+        self.build, self.loss = Builder(names, "net"), Builder(names, LOSS_PREFIX.rstrip("/"))
+        self.loss.nodes = self.build.nodes
         self.part = ""
         self._rng, self._draw = np.random.default_rng(seed), draw
 

@@ -12,14 +12,27 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from onnxbf.protos import to_proto
-from onnxbf.studies import domains_image, domains_recommender
+from onnxbf.session import make_session, run
+from onnxbf.studies import (
+    domains_generative,
+    domains_image,
+    domains_language,
+    domains_recommender,
+    domains_speech,
+    speech,
+)
 from onnxbf.studies.bf16 import Bf16
-from onnxbf.studies.task import LABELS
+from onnxbf.studies.task import LABELS, digits
 
 # What makes a network one of its kind.
 KINDS: dict[Callable[[int], ir.Model], Set[str]] = {
     domains_image.residual: {"Conv", "BatchNormalization", "Add", "GlobalAveragePool"},
     domains_image.alexnet: {"Conv", "MaxPool", "Dropout", "Gemm"},
+    domains_speech.recognizer: {"Conv", "BatchNormalization", "GRU"},
+    domains_language.transformer: {"LayerNormalization", "Softmax", "MatMul", "Gather"},
+    domains_language.attention_lstm: {"LSTM", "Softmax", "MatMul", "Gather"},
+    domains_generative.dc_gan: {"ConvTranspose", "BatchNormalization", "Conv", "LeakyRelu"},
+    domains_generative.super_resolution: {"Conv", "BatchNormalization", "Transpose"},
     domains_recommender.deep_and_cross: {"Gather", "Mul", "Gemm", "Concat"},
     domains_recommender.deep: {"Gather", "Gemm", "Concat"},
 }
@@ -48,6 +61,52 @@ def test_clicks_follow_their_law() -> None:
     assert 30 < often / rare < 80  # Zipf: 50
     rates = [clicked[fields[:, 1] == 50 + value].mean() for value in range(5)]
     assert np.ptp(rates) > 0.1
+
+
+def test_a_spectrogram_shows_a_tone_in_its_band() -> None:
+    time = np.arange(speech.SAMPLES) / speech.FREQUENCY
+    for hertz in (400, 1200, 3000):
+        found = speech.spectrogram(np.sin(2 * np.pi * hertz * time))
+        assert found.shape == (speech.FRAMES, speech.BANDS)
+        line = hertz / speech.FREQUENCY * speech.WINDOW  # of the transform; 5 make a band, from 1
+        assert (found.argmax(1) == (line - 1) // 5).all()
+
+
+def test_a_spoken_vowel_has_its_formants() -> None:
+    rng = np.random.default_rng(0)
+    heard = np.mean([speech.spectrogram(speech._say(rng, 1, 1)).mean(0) for _ in range(20)], axis=0)
+    band = speech.FREQUENCY / speech.WINDOW * 5
+    low, gap, high = (heard[int(hertz / band)] for hertz in (270, 1200, 2290))
+    assert low > gap + 1 and high > gap
+
+
+@pytest.mark.parametrize("make", [domains_language.transformer, domains_language.attention_lstm])
+def test_no_character_sees_those_that_follow(make: Callable[[int], ir.Model]) -> None:
+    session = make_session(to_proto(make(0)).SerializeToString())
+    x = domains_language.text().testing["x"][:2]
+    changed = np.where(np.arange(24) < 10, x, (x + 1) % 64)
+    first, second = (run(session, {"x": each})["logits"] for each in (x, changed))
+    np.testing.assert_array_equal(first[:, :10], second[:, :10])
+    assert (first[:, 10:] != second[:, 10:]).any(axis=(0, 2)).all()
+
+
+def test_labels_are_the_next_characters() -> None:
+    task = domains_language.text()
+    for part in (task.training, task.testing):
+        np.testing.assert_array_equal(part["x"][:, 1:], part[LABELS][:, :-1])
+        assert part["x"].min() >= 0 and part["x"].max() < 64
+    assert len(task.training["x"]) == 12_000 and len(task.testing["x"]) == 1_500
+
+
+def test_digits_are_like_digits_and_noise_is_not() -> None:
+    pytest.importorskip("sklearn")
+    images = digits().training["x"]
+    assert domains_generative.likeness(images)["good-share"] == pytest.approx(0.95, abs=0.01)
+    assert domains_generative.likeness(images)["modes"] == 10
+    one = np.repeat(images[:1], 100, axis=0)
+    assert domains_generative.likeness(one)["modes"] <= 1
+    noise = np.random.default_rng(0).random((100, 1, 8, 8))
+    assert domains_generative.likeness(noise) == {"good-share": 0.0, "modes": 0}
 
 
 def test_claims_are_those_of_the_networks() -> None:
