@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from onnxbf.cli.console import Steps, console
-from onnxbf.training.run import EpochDone, Event, Finished, StepDone
+from onnxbf.cli.console import Steps, console, warn
+from onnxbf.training.run import EpochDone, Event, Finished, Remark, StepDone
 from onnxbf.training.settings import Settings
 from onnxbf.training.verdict import Contrast, Summary
 
@@ -20,7 +20,9 @@ class Report:
         self._bar = bar
 
     def show(self, event: Event) -> None:
-        if isinstance(event, StepDone):
+        if isinstance(event, Remark):
+            warn(f"{event.lane}: {event.text}")
+        elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, EpochDone):
             self._epoch(event)

@@ -21,6 +21,7 @@ from onnxbf.passes.observe_roundings import ROUNDINGS, ObserveRoundings
 from onnxbf.passes.observe_updates import UPDATES, ObserveUpdates
 from onnxbf.passes.representable import node_cast
 from onnxbf.report import Report
+from onnxbf.training.unobserved import find_unobserved
 
 Measured = Mapping[str, NDArray[Any]]
 
@@ -121,6 +122,7 @@ class Observer:
 
     Attributes:
         models: the two, to be run where a step is measured.
+        unobserved: roundings that are not measured.
 
     Raises:
         UnsupportedError: a rounding that was written as a pair of Cast nodes.
@@ -128,6 +130,7 @@ class Observer:
 
     def __init__(self, gradient: ir.Model, update: ir.Model) -> None:
         self.models = gradient.clone(), update.clone()
+        self.unobserved = find_unobserved(gradient)
         ObserveRoundings(Report("none"))(self.models[0])
         ObserveUpdates(Report("none"), dict(_copies(gradient)))(self.models[1])
         self._roundings = [_about_rounding(n) for n in _observing(self.models[0], ROUNDINGS)]

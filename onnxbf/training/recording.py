@@ -36,6 +36,14 @@ class Recording(RunLog):
         self._board = Board(board, drawn, kept.get(_EVENTS, {}))
         self._seed = seed
 
+    def begin(self, lane: Lane) -> str:
+        """What numeric health will not tell of a lane, which the log's first line names, too."""
+        left = lane.trainer.unobserved()
+        text = "" if left is None else str(left)
+        if left is not None and text and lane.trainer.index == 0:
+            self.write({**self._at(lane, 0), **left.record()})
+        return text
+
     def step(self, lane: Lane, epoch: int, done: Step, examples: int, seconds: float) -> None:
         """What a lane did in a step, and what was measured there."""
         self.write({"kind": "step", **self._at(lane, epoch), **asdict(done)})

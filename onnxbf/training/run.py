@@ -41,6 +41,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that the user should know of a lane, before it is trained."""
+
+    lane: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepDone:
     """Every lane made a step. ``total``: the batches of an epoch, where that is known."""
 
@@ -74,7 +82,7 @@ class Finished:
     contrasts: Sequence[Contrast]
 
 
-Event = StepDone | EpochDone | Stopped | Finished
+Event = Remark | StepDone | EpochDone | Stopped | Finished
 
 
 class Run:
@@ -141,6 +149,10 @@ class Run:
         drawn = lanes if self.settings.tensorboard else ()
         board = self.folder / BOARD / folder.name
         with Recording(folder / LOG, board, seed, drawn, kept) as log:
+            for lane in lanes:
+                text = log.begin(lane)
+                if text and seed == self.settings.seeds[0]:
+                    yield Remark(lane.name, text)
             for epoch in range(place.epoch, self.settings.epochs):
                 started = time.monotonic()
                 done = place.batches if epoch == place.epoch else 0

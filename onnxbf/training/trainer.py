@@ -19,6 +19,7 @@ from onnxbf.training.graphs import TrainingGraphs
 from onnxbf.training.health import Health, Observer
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.program import Measured, Program
+from onnxbf.training.unobserved import Unobserved
 from onnxbf.training.variables import Store, make_store
 
 Array = NDArray[Any]
@@ -132,6 +133,11 @@ class Trainer:
         self.index += 1
         self.updates += not skipped
         return done
+
+    def unobserved(self) -> Unobserved | None:
+        """The roundings that ``health`` does not tell of; None where nothing is ever measured."""
+        observer = self._whole.observer
+        return None if observer is None else observer.unobserved
 
     def health(self) -> list[Health]:
         """What was measured in the last step: node by node, parameter by parameter.

@@ -73,3 +73,23 @@ def test_a_network_learns_under_every_recipe(
 
 def _losses(epochs: list[dict[str, object]], lane: str) -> list[float]:
     return [float(str(record["loss"])) for record in epochs if record["lane"] == lane]
+
+
+def test_numeric_health_names_what_it_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mlp(tmp_path / "mlp.onnx")
+    write_data(tmp_path / "train.npz", 200, 1)
+    monkeypatch.chdir(tmp_path)
+    arguments = "train mlp.onnx --data train.npz --recipe avx512-bf16 --against bf16 -o run"
+    for options in ("--health-every 3 --seed 0 --seed 1", "--resume --epochs 2"):
+        done = CliRunner().invoke(group, [*arguments.split(), *options.split()])
+        assert done.exit_code == 0, done.output
+        told = " ".join(done.output.split())
+        assert told.count("Numeric health does not see what is rounded within products") == 1
+        assert "avx512-bf16: Numeric health" in told
+    for path in Path("run").glob("seed-*/log.jsonl"):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        (left,) = [record for record in records if record["kind"] == "unobserved"]
+        assert left is records[0] and left["lane"] == "avx512-bf16"
+        assert {"fc1", "fc2"} <= {*left["products"]}

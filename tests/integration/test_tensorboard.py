@@ -75,6 +75,7 @@ def expected(record: dict[str, Any]) -> dict[str, float]:
             shares["snr_db"] = record["snr_db"]
         return {f"{name}/{record['node']}": share for name, share in shares.items()}
     shares = {name: record[f"{name}_share"] for name in ("swallowed", "unseen")}
+    shares["descent"] = record["descent"]
     return {f"{k}/{record['parameter']}": v for k, v in shares.items() if v is not None}
 
 

@@ -1,0 +1,74 @@
+"""Roundings that numeric health says nothing of, by name: silence is not to be taken for health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.graph import all_graphs
+from onnxbf.passes.representable import node_cast
+
+_CASTS = ("cast_a", "cast_b", "cast_y")
+_SHOWN = 3  # names in a sentence; the log has all
+
+
+@dataclass(frozen=True, slots=True)
+class Unobserved:
+    """The nodes that round without being measured.
+
+    Attributes:
+        products: those that sum as an arithmetic says, and round operands or results themselves.
+        inner: quantize nodes in branches of If, in bodies of loops, in functions.
+    """
+
+    products: tuple[str, ...]
+    inner: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What a line of the log holds."""
+        return {"kind": "unobserved", **asdict(self)}
+
+    def __str__(self) -> str:
+        """A sentence; empty where every rounding is measured."""
+        found = (
+            _named(self.products, "within products that sum as an arithmetic says"),
+            _named(self.inner, "in branches of If, bodies of loops or functions"),
+        )
+        told = " and ".join(text for text in found if text)
+        return told and f"Numeric health does not see what is rounded {told}."
+
+
+def find_unobserved(model: ir.Model) -> Unobserved:
+    """Those of a gradient graph, which may be an observing form."""
+    inner = (
+        node.name or ""
+        for graph in all_graphs(model)
+        if graph is not model.graph
+        for node in graph
+        if node_cast(node) is not None
+    )
+    return Unobserved(tuple(_rounding_products(model)), tuple(inner))
+
+
+def _rounding_products(model: ir.Model) -> Iterator[str]:
+    for graph in all_graphs(model):
+        for node in graph:
+            arithmetic = node.attributes.get("arithmetic")
+            if node.domain != DOMAIN or arithmetic is None:
+                continue
+            casts = [name for name in _CASTS if name in node.attributes]
+            if casts or parse_arithmetic(arithmetic.as_string()).operands is not None:
+                yield node.name or ""
+
+
+def _named(names: Sequence[str], where: str) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{where} ({shown}{more})"

@@ -1,0 +1,50 @@
+"""Roundings that are not measured are named."""
+
+from __future__ import annotations
+
+import onnx
+
+from onnxbf.passes.pipeline import convert
+from onnxbf.protos import from_proto
+from onnxbf.training.unobserved import Unobserved, find_unobserved
+
+PRODUCTS = """<ir_version: 8, opset_import: ["" : 18]>
+g (float[2,2] x) => (float[2,2] y) { [first] h = MatMul (x, x) [second] y = Gemm (h, x) }"""
+BRANCH = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[2,2] x, bool c) => (float[2,2] y) {
+  [branch] y = If (c) <
+    then_branch = t () => (float[2,2] p) { [inner] p = MatMul (x, x) },
+    else_branch = e () => (float[2,2] q) { q = Identity (x) }
+  >
+}"""
+
+
+def _under(text: str, recipe: str) -> Unobserved:
+    converted, _ = convert(onnx.parser.parse_model(text), recipe)
+    return find_unobserved(from_proto(converted))
+
+
+def test_what_is_measured_is_not_named() -> None:
+    for recipe in ("bf16", "none"):
+        found = _under(PRODUCTS, recipe)
+        assert found == Unobserved((), ())
+        assert str(found) == ""
+
+
+def test_products_that_round_their_operands() -> None:
+    found = _under(PRODUCTS, "avx512-bf16")
+    assert found == Unobserved(("first", "second"), ())
+    assert "within products that sum as an arithmetic says ('first', 'second')." in str(found)
+    assert found.record() == {"kind": "unobserved", "products": ("first", "second"), "inner": ()}
+
+
+def test_roundings_in_a_branch() -> None:
+    found = _under(BRANCH, "bf16")
+    (name,) = found.inner  # of what the product gives: its operand is rounded outside
+    assert found.products == ()
+    assert str(found).endswith(f"in branches of If, bodies of loops or functions ({name!r}).")
+
+
+def test_many_names_are_counted() -> None:
+    found = Unobserved(("a", "b", "c", "d", "e"), ("f",))
+    assert "('a', 'b', 'c' and 2 more) and in branches" in str(found)
