@@ -9,6 +9,14 @@ namespace {
 
 // a + b to odd, as onnxbf::add_to_odd.
 inline Float add_to_odd(Float a, Float b) {
+#if defined(ONNXBF_ROUNDS_TO_ODD)
+  const Word bits = bits_of(multiply_add_to_odd(spread(1), a, b));
+  const Word sign = bits & kSign, odd = bits ^ sign;
+  // The largest number may stand for one beyond it.
+  if (__builtin_expect(any_differs(smaller_of(odd, all(kInfinity - 2)), odd), 0)) {
+    return each_lane([&](int64_t i) { return onnxbf::add_to_odd(lane(a, i), lane(b, i)); });
+  }
+#else
   const Float sum = a + b;
   const Float part = sum - a;
   const Word error = bits_of((a - (sum - part)) + (b - part));
@@ -19,6 +27,7 @@ inline Float add_to_odd(Float a, Float b) {
   const Word moves = greater(error & ~kSign, Word{}) ? ~magnitude & 1 : Word{};
   const Word smaller = (error ^ bits) >> 31;  // 1: the magnitude of the exact sum is
   const Word odd = magnitude + moves - ((moves & smaller) << 1);
+#endif
   return float_of((greater(all(kImplicitBit), odd) ? Word{} : odd) | sign);
 }
 
