@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic
+from onnxbf.block_cast import BlockCast
 from onnxbf.custom_ops.elementwise import Program
-from onnxbf.custom_ops.library import CastSpec, RandomKey, RangeSpec, instruction_sets, load
+from onnxbf.custom_ops.library import (
+    BlockSpec,
+    CastSpec,
+    RandomKey,
+    RangeSpec,
+    instruction_sets,
+    load,
+)
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
@@ -242,6 +251,31 @@ class Kernels:
         load().onnxbf_quantize_range(
             self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
             rows, x.size // max(rows, 1), threads,
+        )  # fmt: skip
+        return out
+
+    def quantize_blocks(
+        self,
+        x: NDArray[np.float32],
+        cast: BlockCast,
+        key: RandomKey | None = None,
+        *,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """What ``block_quantizer.quantize_blocks`` gives; ``x`` is contiguous."""
+        spec = BlockSpec(
+            0 if cast.is_integer else cast.element.exponent_bits,
+            cast.element.mantissa_bits,
+            list(Specials).index(cast.element.specials),
+            list(Rounding).index(cast.rounding),
+            cast.block,
+        )
+        axis = cast.axis % x.ndim
+        sizes = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+        out = np.empty_like(x)
+        load().onnxbf_quantize_blocks(
+            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            *sizes, threads,
         )  # fmt: skip
         return out
 

@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 13  # kInterface in csrc/c_api.h
+_INTERFACE = 14  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -51,6 +51,15 @@ class RangeSpec(ctypes.Structure):
     )
 
 
+class BlockSpec(ctypes.Structure):
+    """``onnxbf::BlockSpec`` of csrc/block.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int32)
+        for name in ("exponent_bits", "mantissa_bits", "specials", "rounding", "block")
+    )
+
+
 _SPEC, _KEY, _DATA = ctypes.POINTER(CastSpec), ctypes.POINTER(RandomKey), ctypes.c_void_p
 _INDEX, _INT, _TEXT = ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
 _LIST = ctypes.c_void_p  # of pointers, or of int64
@@ -82,6 +91,9 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_elementwise": (None, _DATA, _TEXT, _LIST, _LIST, _LIST, _LIST, _INDEX, _INT),
     "onnxbf_quantize_range": (
         None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INT,
+    ),
+    "onnxbf_quantize_blocks": (
+        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT,
     ),
     "onnxbf_cpu_dot_bfloat16": (_INT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
     "onnxbf_cpu_bfloat16": (_INT, _DATA, _DATA, _INDEX, _INT),

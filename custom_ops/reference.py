@@ -19,16 +19,19 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnxbf.block_quantizer import quantize_blocks
 from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
 from onnxbf.custom_ops.reference_conv import Conv, ConvInputGrad, ConvWeightGrad
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import (
+    BLOCK_DEFAULTS,
     CAST_DEFAULTS,
     DOMAIN,
     RANGE_DEFAULTS,
     Attribute,
+    attributes_block,
     attributes_cast,
     attributes_range,
 )
@@ -163,6 +166,26 @@ class QuantizeRange(_Operator):
             raise ModelError(f"{self._name()}: {error}") from None
 
 
+class QuantizeBlocks(_Operator):
+    """float32 to a block format along an axis, and back."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32]]:
+        full = {**BLOCK_DEFAULTS, **attributes}
+        try:
+            cast = attributes_block(attributes)
+            key = {"seed": int(full["seed"]), "node": int(full["node"])}
+            place = self._number("step", step, 2**32 - 1)
+            words = random_words(x.size, step=place, **key) if cast.stochastic else None
+            return (np.asarray(quantize_blocks(x, cast, words)),)
+        except (ValueError, SpecError, UnsupportedError) as error:
+            raise ModelError(f"{self._name()}: {error}") from None
+
+
 class Quantize(_Operator):
     """float32 to a stored bfloat16, float16 or float8 tensor."""
 
@@ -215,6 +238,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     Quantize,
     Dequantize,
     QuantizeRange,
+    QuantizeBlocks,
     MatMul,
     FusedMatMul,
     Gemm,

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from onnxbf.block_cast import INT8, BlockCast
 from onnxbf.formats import (
     FORMATS,
     Cast,
@@ -52,6 +53,17 @@ RANGE_DEFAULTS: Mapping[str, Attribute] = {
     "grouping": "tensor",
     "zero": "free",
     "rounding": "rne",
+    "seed": 0,
+    "node": 0,
+}
+# Elements of 0 exponent bits, and 6 mantissa bits, are integers, times 2^-6.
+BLOCK_DEFAULTS: Mapping[str, Attribute] = {
+    "exponent_bits": 4,
+    "mantissa_bits": 3,
+    "specials": "nan",
+    "rounding": "rne",
+    "block": 32,
+    "axis": -1,
     "seed": 0,
     "node": 0,
 }
@@ -143,6 +155,12 @@ OPS: dict[str, CustomOp] = {
             ("x", "step?"),
             RANGE_DEFAULTS,
             "float32 to integers over the range of the numbers, and back",
+        ),
+        CustomOp(
+            "QuantizeBlocks",
+            ("x", "step?"),
+            BLOCK_DEFAULTS,
+            "float32 to a block format along an axis, and back",
         ),
         CustomOp(
             "MatMul",
@@ -240,6 +258,38 @@ def attributes_range(attributes: Mapping[str, Attribute]) -> RangeCast:
     return RangeCast(
         "QuantizeRange", int(full["bits"]), grouping, stochastic, full["zero"] == "exact"
     )
+
+
+def block_attributes(cast: BlockCast, *, seed: int = 0, node: int = 0) -> dict[str, Attribute]:
+    """The attributes of a QuantizeBlocks node, as ``cast_attributes`` gives those of others."""
+    values: dict[str, Attribute] = {
+        "exponent_bits": 0 if cast.is_integer else cast.element.exponent_bits,
+        "mantissa_bits": cast.element.mantissa_bits,
+        "specials": cast.element.specials.value,
+        "rounding": cast.rounding.value,
+        "block": cast.block,
+        "axis": cast.axis,
+        "seed": seed if cast.stochastic else 0,
+        "node": node if cast.stochastic else 0,
+    }
+    return {key: value for key, value in values.items() if value != BLOCK_DEFAULTS[key]}
+
+
+def attributes_block(attributes: Mapping[str, Attribute]) -> BlockCast:
+    """The block format that a node with these attributes applies.
+
+    Raises:
+        SpecError: a block of no elements, or a rounding that block formats do not have.
+        ValueError: another unknown value.
+    """
+    full = {**BLOCK_DEFAULTS, **attributes}
+    exponent_bits, mantissa_bits = int(full["exponent_bits"]), int(full["mantissa_bits"])
+    if exponent_bits == 0 and mantissa_bits != INT8.mantissa_bits:
+        raise ValueError(f"integers of {mantissa_bits} mantissa_bits are not known")
+    specials = Specials(str(full["specials"]))
+    element = INT8 if exponent_bits == 0 else _format(exponent_bits, mantissa_bits, specials)
+    rounding, block = Rounding(str(full["rounding"])), int(full["block"])
+    return BlockCast("QuantizeBlocks", element, rounding, block, int(full["axis"]))
 
 
 def attributes_cast(attributes: Mapping[str, Attribute]) -> Cast:

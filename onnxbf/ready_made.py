@@ -108,6 +108,20 @@ READY_MADE: Mapping[str, ReadyMade] = {
         },
         _read_only("bf16:rne"),
     ),
+    **{
+        name: _both(
+            f"{of} in blocks of 32 with a shared exponent (OCP MX) into matrix products, forward "
+            "and backward, along what they add up",
+            {role: name for role in ("inputs", "weights", "gradients")},
+            None,
+        )
+        for name, of in (
+            ("mxfp8", "FP8 (E4M3)"),
+            ("mxfp6", "FP6 (E3M2)"),
+            ("mxfp4", "FP4 (E2M1)"),
+            ("mxint8", "integers of 8 bits"),
+        )
+    },
     "none": ReadyMade("nothing is rounded", ()),
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxbf.arithmetic import Arithmetic, parse_arithmetic
+from onnxbf.block_cast import BlockCast, is_block_cast, parse_block_cast
 from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.graph import Phase
@@ -30,7 +31,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-AnyCast = Cast | RangeCast
+AnyCast = Cast | RangeCast | BlockCast
 
 _ANY = "*"
 # Operators that can sum as an arithmetic says.
@@ -243,6 +244,8 @@ def _check_arithmetic(rule: Rule) -> None:
 def _cast(value: Any) -> AnyCast:
     if not isinstance(value, str):
         raise SpecError(f'a cast is text like "bf16:rne", not {value!r}.')
+    if is_block_cast(value):
+        return parse_block_cast(value)
     return parse_range_cast(value) if is_range_cast(value) else parse_cast(value)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, attributes_cast, attributes_range
+from onnxbf.custom_ops.registry import DOMAIN, attributes_block, attributes_cast, attributes_range
 from onnxbf.formats import FLOAT32, FORMATS, Cast, NumberFormat, Rounding
 from onnxbf.graph import subgraphs_of
 from onnxbf.operators import Kind, find_operator
@@ -120,6 +120,10 @@ class Bounds:
         if node.op_type == "QuantizeRange" and node.domain == DOMAIN:
             step = 1 / attributes_range({n: a.value for n, a in node.attributes.items()}).bins
             return Path(step, 0.0, step**2)  # relative to the range, which bounds the numbers
+        if node.op_type == "QuantizeBlocks" and node.domain == DOMAIN:
+            blocks = attributes_block({n: a.value for n, a in node.attributes.items()})
+            # Relative to the largest of a block; saturation may cut off as much as a place.
+            return Path(blocks.element.eps, 0.0, blocks.element.eps**2)
         operator = find_operator(node.domain, node.op_type)
         if operator is None or operator.moves:
             return Path()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onnxbf.block_cast import BlockCast
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.graph import (
     GRADIENT_OF,
@@ -31,6 +32,7 @@ from onnxbf.passes.choose import (
     role_of,
     shape_values,
 )
+from onnxbf.passes.contracted_axis import placed
 from onnxbf.passes.linear_bias import biased_products
 from onnxbf.passes.quantizer import Quantizer, producer_of
 from onnxbf.passes.written_norms import is_part, norm_nodes
@@ -156,6 +158,8 @@ class _Insertion:
             cast = rule.cast(role) if role is not None else None
             if value is None or role is None or cast is None:
                 continue
+            if role is not Role.BIAS:
+                cast = placed(cast, node, index)
             known = self.copy(value, cast, role, path)
             node.replace_input_with(index, known)
             self.kept[node.name or "", value] = known
@@ -176,15 +180,15 @@ class _Insertion:
         """``value`` rounded, or the same rearrangement of the rounded tensor that it is one of.
 
         A tensor and its transpose, in the forward pass and in the backward pass, are then rounded
-        by one node: stochastically, too, to the same numbers. Not so by a RangeCast, for which it
-        matters what stands in the first dimension.
+        by one node: stochastically, too, to the same numbers. Not so by a RangeCast or a BlockCast,
+        for which it matters what stands in which dimension.
         """
         known = self.rounded.get((value, cast))
         if known is not None:
             return known
         producer = value.producer()
         seen_through = producer and producer.op_type in REARRANGES and not is_loss(producer)
-        whole = isinstance(cast, RangeCast)
+        whole = isinstance(cast, (RangeCast, BlockCast))
         source = producer.inputs[0] if producer and seen_through and not whole else None
         if producer is None or source is None:
             known = self.quantizer.round(value, cast, role, path[-1])

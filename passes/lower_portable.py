@@ -22,6 +22,9 @@ from onnxbf.passes.written_norms import is_part, norm_nodes
 _FIRST_OPSET = {"BFLOAT16": 13, "FLOAT8E4M3FN": 19, "FLOAT8E5M2": 19}
 
 
+_WITHOUT_CAST = {"QuantizeRange": "over the range of numbers", "QuantizeBlocks": "in blocks"}
+
+
 @dataclass(frozen=True)
 class LowerPortable(GraphPass):
     """Replace QuantizeDequantize by Cast there and back, and Dequantize by one Cast.
@@ -35,10 +38,10 @@ class LowerPortable(GraphPass):
         restore_gradients(model)
         ours = [n for graph in all_graphs(model) for n in graph if n.domain == DOMAIN]
         for node in ours:
-            if node.op_type == "QuantizeRange":
+            if node.op_type in _WITHOUT_CAST:
                 raise UnsupportedError(
-                    f"Node {node.name!r} quantizes over the range of numbers, which no Cast does: "
-                    "leave out --portable."
+                    f"Node {node.name!r} quantizes {_WITHOUT_CAST[node.op_type]}, which no Cast "
+                    "does: leave out --portable."
                 )
             cast = node_cast(node)
             if cast is not None:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, cast_attributes, range_attributes
+from onnxbf.block_cast import BlockCast
+from onnxbf.custom_ops.registry import (
+    DOMAIN,
+    block_attributes,
+    cast_attributes,
+    range_attributes,
+)
 from onnxbf.graph import PHASE_KEY, ROLE_KEY, Names, step_input
 from onnxbf.operators import Role
 from onnxbf.range_cast import RangeCast
@@ -19,7 +25,7 @@ from onnxbf.report import Change, Report
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Makes QuantizeDequantize and QuantizeRange nodes for one model.
+    """Makes QuantizeDequantize, QuantizeRange and QuantizeBlocks nodes for one model.
 
     Args:
         seed: the seed of stochastic rounding; each node draws a stream of its own from it.
@@ -89,6 +95,8 @@ def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, Sequence[ir.Att
     """The operator that rounds, and its attributes."""
     if isinstance(cast, RangeCast):
         op_type, attributes = "QuantizeRange", range_attributes(cast, seed=seed, node=node)
+    elif isinstance(cast, BlockCast):
+        op_type, attributes = "QuantizeBlocks", block_attributes(cast, seed=seed, node=node)
     else:
         op_type, attributes = "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
     return op_type, ir.convenience.convert_attributes(attributes)

@@ -173,3 +173,12 @@ void onnxbf_quantize_range(const Kernels* kernels, const onnxbf::RangeSpec* spec
   };
   onnxbf::quantize_range(*kernels, *spec, *key, in, out, rows, columns, tasks);
 }
+
+void onnxbf_quantize_blocks(const Kernels* kernels, const onnxbf::BlockSpec* spec,
+                            const RandomKey* key, const float* in, float* out, int64_t outer,
+                            int64_t length, int64_t inner, int32_t threads) {
+  const onnxbf::Tasks tasks = [=](int64_t count, const std::function<void(int64_t)>& task) {
+    onnxbf::parallel_tasks(count, threads, task);
+  };
+  onnxbf::quantize_blocks(*kernels, *spec, *key, in, out, {outer, length, inner}, tasks);
+}

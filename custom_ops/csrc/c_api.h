@@ -9,7 +9,7 @@
 
 // Grows by one whenever a declaration below or the random words change: tells an old library from a
 // new one.
-constexpr int32_t kInterface = 13;
+constexpr int32_t kInterface = 14;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -77,6 +77,13 @@ ONNXBF_EXPORT void onnxbf_quantize_range(const onnxbf::Kernels* kernels,
                                          const onnxbf::RangeSpec* spec,
                                          const onnxbf::RandomKey* key, const float* in, float* out,
                                          int64_t rows, int64_t columns, int32_t threads);
+
+// Quantizes to blocks (block.h) as a spec without a problem says.
+ONNXBF_EXPORT void onnxbf_quantize_blocks(const onnxbf::Kernels* kernels,
+                                          const onnxbf::BlockSpec* spec,
+                                          const onnxbf::RandomKey* key, const float* in, float* out,
+                                          int64_t outer, int64_t length, int64_t inner,
+                                          int32_t threads);
 
 // The random words of the elements [begin, end).
 ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,

@@ -5,6 +5,7 @@
 
 #include "gradients.h"
 #include "aligned.h"
+#include "block.h"
 #include "plan.h"
 #include "range.h"
 #include "steps.h"
@@ -93,6 +94,7 @@ struct Kernels {
   GradientKernels gradients;
   StepKernels steps;
   RangeKernels ranges;
+  BlockKernels blocks;
 };
 
 // Which kernel rounds as `spec` says.

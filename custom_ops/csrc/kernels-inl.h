@@ -6,6 +6,7 @@
 #pragma once
 
 #include "aligned-inl.h"
+#include "block-inl.h"
 #include "codes-inl.h"
 #include "elementwise-inl.h"
 #include "gemm-inl.h"
@@ -136,6 +137,7 @@ const Kernels kernels = {
     gradient_kernels,
     step_kernels,
     range_kernels,
+    block_kernels,
 };
 
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

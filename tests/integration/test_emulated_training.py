@@ -1,4 +1,4 @@
-"""Training whose matrix products, forward and backward, sum as an arithmetic profile says."""
+"""Training whose matrix products sum as an arithmetic profile says, or read blocks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_stochastic_sums_draw_anew_in_each_step() -> None:
     assert len(set(streams)) == len(products)
 
 
-@pytest.mark.parametrize("recipe", PROFILED)
+@pytest.mark.parametrize("recipe", [*PROFILED, "mxfp8", "mxint8"])
 def test_a_network_learns_under_every_recipe(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ const ort::CustomOp* matmul_operator(const ort::Api& api);
 const ort::CustomOp* fused_matmul_operator(const ort::Api& api);
 const ort::CustomOp* gemm_operator(const ort::Api& api);
 const ort::CustomOp* quantize_range_operator(const ort::Api& api);
+const ort::CustomOp* quantize_blocks_operator(const ort::Api& api);
 const ort::CustomOp* conv_operator(const ort::Api& api);
 const ort::CustomOp* conv_input_grad_operator(const ort::Api& api);
 const ort::CustomOp* conv_weight_grad_operator(const ort::Api& api);
