@@ -201,19 +201,25 @@ inline double total(double (&sums)[kSums]) {
 // In float64: updates are small, and weights far fewer than the numbers that are rounded.
 inline void measure_descent(const float* update, const float* before, const float* after,
                             int64_t count, UpdateTile* tile) {
+  const Word infinity = all(kInfinity);
   double descent[kSums] = {}, intended[kSums] = {};
-  const auto add = [&](int64_t i, int64_t sum) {
-    const float none = (update[i] - update[i]) + (before[i] - before[i]) + (after[i] - after[i]);
-    const double wanted = none == 0 ? update[i] : 0.0;  // NaN where one is not finite
-    const double taken = none == 0 ? static_cast<double>(before[i]) - after[i] : 0.0;
-    descent[sum] += taken * wanted;
-    intended[sum] += wanted * wanted;
-  };
-  int64_t i = 0;
-  for (; i + kSums <= count; i += kSums) {
-    for (int64_t sum = 0; sum < kSums; ++sum) add(i + sum, sum);
+  alignas(64) float wanted[kSums], from[kSums], to[kSums];  // zero where one is not finite
+  for (int64_t i = 0; i < count; i += kSums) {
+    const int64_t size = count - i < kSums ? count - i : kSums;
+    for (int64_t sum = size; sum < kSums; ++sum) wanted[sum] = from[sum] = to[sum] = 0;
+    for_words({update + i, before + i, after + i}, size, [&](int64_t at, const auto& read) {
+      const auto finite = greater(infinity, read(0) & ~kSign) &
+                          greater(infinity, read(1) & ~kSign) & greater(infinity, read(2) & ~kSign);
+      store(wanted + at, finite ? read(0) : Word{});
+      store(from + at, finite ? read(1) : Word{});
+      store(to + at, finite ? read(2) : Word{});
+    });
+    for (int64_t sum = 0; sum < kSums; ++sum) {
+      const double taken = static_cast<double>(from[sum]) - to[sum];
+      descent[sum] += taken * wanted[sum];
+      intended[sum] += static_cast<double>(wanted[sum]) * wanted[sum];
+    }
   }
-  for (int64_t sum = 0; i + sum < count; ++sum) add(i + sum, sum);
   tile->descent = total(descent);
   tile->intended = total(intended);
 }
