@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim
 from onnxbf.studies.domains_generative import GENERATIVE
-from onnxbf.studies.domains_image import IMAGES
+from onnxbf.studies.domains_image import image_subjects
 from onnxbf.studies.domains_language import LANGUAGE
-from onnxbf.studies.domains_recommender import RECOMMENDERS
-from onnxbf.studies.domains_speech import SPEECH
+from onnxbf.studies.domains_recommender import click_subjects
+from onnxbf.studies.domains_speech import speech_subjects
+from onnxbf.studies.real_data import open_folder, subjects_on
 from onnxbf.studies.study import Cell, Effort, Row, Study, means
 from onnxbf.studies.subject import PLAIN, Subject
 from onnxbf.studies.task import digits
 
-SUBJECTS: Sequence[Subject] = (*IMAGES, *SPEECH, *LANGUAGE, *GENERATIVE, *RECOMMENDERS)
+SUBJECTS: Sequence[Subject] = (
+    *image_subjects(),
+    *speech_subjects(),
+    *LANGUAGE,
+    *GENERATIVE,
+    *click_subjects(),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +36,8 @@ class Bf16(Study):
 
     Args:
         recipe: what must be as good as float32.
+        data: a folder of real data, see ``open_folder``; the networks of its domain alone are then
+            trained, and judged by floors that fit it.
     """
 
     name: ClassVar[str] = "bf16"
@@ -43,20 +53,29 @@ class Bf16(Study):
     )
 
     recipe: str = "bf16"
+    data: str = ""
+
+    def chosen(self) -> Sequence[Subject]:
+        """The networks that are trained."""
+        return subjects_on(open_folder(Path(self.data))) if self.data else self.subjects
+
+    def judged(self) -> Sequence[Claim]:
+        return [claim for subject in self.chosen() for claim in subject.claims]
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
         load_recipe(self.recipe)
-        digits()  # before anything is trained: scikit-learn may be missing
+        if not self.data:
+            digits()  # before anything is trained: scikit-learn may be missing
         return [
             Cell(f"{subject.name} {recipe} seed {seed}", partial(subject.rows, recipe, seed))
-            for subject in self.subjects
+            for subject in self.chosen()
             for recipe in (PLAIN, self.recipe)
             for seed in range(effort.seeds)
         ]
 
     def judge(self, rows: Sequence[Row]) -> Mapping[str, float]:
         found: dict[str, float] = {}
-        for subject in self.subjects:
+        for subject in self.chosen():
             mine = [row for row in rows if row["network"] == subject.name]
             found |= subject.judge(mine, self.recipe)
         return found

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.task import LABELS, Task
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
-from onnxbf.training.lane import Lane
+from onnxbf.training.lane import VALIDATION_LOSS, Lane
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.metrics import Metric
 from onnxbf.training.schedule import Schedule
@@ -23,6 +23,7 @@ from onnxbf.training.transitions import Cosine
 
 Array = NDArray[Any]
 BATCH = 32
+PART = 4096  # examples that are evaluated at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,13 @@ def learn(
     lane = Lane(recipe, trainer, schedule, epochs)
     rng = np.random.default_rng(seed)
     labels = graphs.attached.labels[0]
-    test = _named(task.testing, labels)
+    train, test = (_named(part, labels) for part in (task.training, task.testing))
     for _ in range(epochs):
-        for each in _batches(_named(task.training, labels), rng, batch):
+        for each in _batches(train, rng, batch):
             lane.step([each])
-        lane.end_epoch([test], labels, {name: metric() for name, metric in metrics.items()})
-    loss, _ = trainer.evaluate(_named(task.training, labels))
+        measured = {name: metric() for name, metric in metrics.items()}
+        lane.end_epoch(_parts(test), labels, measured)
+    loss = lane.evaluate(_parts(train), labels, {})[VALIDATION_LOSS]
     return Learned(lane.history, loss, trainer)
 
 
@@ -124,6 +126,11 @@ def steps_to(values: Sequence[float], target: float) -> float:
 
 def _named(data: Mapping[str, Array], labels: str) -> dict[str, Array]:
     return {labels if name == LABELS else name: array for name, array in data.items()}
+
+
+def _parts(data: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    for start in range(0, len(next(iter(data.values()))), PART):
+        yield {name: array[start : start + PART] for name, array in data.items()}
 
 
 def _batches(

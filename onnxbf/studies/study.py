@@ -63,6 +63,10 @@ class Study:
         """
         raise NotImplementedError
 
+    def judged(self) -> Sequence[Claim]:
+        """Those of the claims that these options leave to be judged."""
+        return self.claims
+
     def judge(self, rows: Sequence[Row]) -> Mapping[str, float]:
         """The number for every claim."""
         raise NotImplementedError

@@ -24,6 +24,11 @@ class Task:
     testing: Mapping[str, Array]
 
 
+def classes_of(task: Task) -> int:
+    """How many classes there are, of labels 0 and up."""
+    return 1 + int(max(task.training[LABELS].max(), task.testing[LABELS].max()))
+
+
 @functools.cache
 def digits() -> Task:
     """scikit-learn's handwritten digits, (N, 1, 8, 8) from 0 to 1: 1,257 and 540 of them.
