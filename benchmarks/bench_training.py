@@ -5,9 +5,10 @@
 All candidates take steps in turn within one process. Ratios are medians over the rounds, each to
 the step beside it, so what slows the machine down for a while slows both; milliseconds are those of
 the fastest round. The anchor is ONNX Runtime's Module and Optimizer on artifacts that its own
-generator made of the same model; the last column is the ratio to our own float32 step. PyTorch is
-measured where it is installed. All that run ONNX begin with the same weights, and with the same
-loss, which is checked.
+generator made of the same model; the last columns are ratios to our own float32 step: of time, and
+of the processor's time, which others on the machine disturb less (on one thread: several wait for
+each other busily). PyTorch is measured where it is installed. All that run ONNX begin with the same
+weights, and with the same loss, which is checked.
 """
 
 from __future__ import annotations
@@ -153,22 +154,27 @@ def check_first_losses(steps: dict[str, Step], batch: tuple[Array, Array]) -> No
 
 def measure(
     steps: dict[str, Step], batch: tuple[Array, Array], rounds: int, count: int
-) -> dict[str, list[float]]:
-    """Seconds for a step, for each round; the order of candidates turns from round to round."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds for a step, and the processor's, for each round; each candidate is first in turn."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     names = list(steps)
     for index in range(-2, rounds):  # two rounds to warm up
         for name in names[index % len(names) :] + names[: index % len(names)]:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             for _ in range(count):
                 steps[name](*batch)
+            passed, used = time.perf_counter() - start, time.process_time() - busy
             if index >= 0:
-                seconds[name].append((time.perf_counter() - start) / count)
+                seconds[name].append((passed / count, used / count))
     return seconds
 
 
-def ratio(found: Sequence[float], anchor: Sequence[float]) -> str:
-    return f"{statistics.median(a / b for a, b in zip(found, anchor, strict=True)):.3f}"
+def ratio(
+    found: Sequence[tuple[float, float]], anchor: Sequence[tuple[float, float]], kind: int = 0
+) -> str:
+    """The median ratio of time (``kind`` 0) or of the processor's time (1)."""
+    ratios = (a[kind] / b[kind] for a, b in zip(found, anchor, strict=True))
+    return f"{statistics.median(ratios):.3f}"
 
 
 def main() -> None:
@@ -179,7 +185,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=list(NETWORKS), help="one network alone")
     options = parser.parse_args()
-    table = Table("network", "step of", "ms", "/ Module", "/ our float32", box=None)
+    table = Table("network", "step of", "ms", "/ Module", "/ our float32", "CPU", box=None)
     for name, network in NETWORKS.items():
         if options.only not in (None, name):
             continue
@@ -189,8 +195,9 @@ def main() -> None:
             check_first_losses(steps, batch)
             seconds = measure(steps, batch, options.rounds, options.steps)
         for what, found in seconds.items():
-            ratios = (ratio(found, seconds[ANCHOR]), ratio(found, seconds[OURS]))
-            table.add_row(name, what, f"{1000 * min(found):.1f}", *ratios)
+            ours = seconds[OURS]
+            ratios = (ratio(found, seconds[ANCHOR]), ratio(found, ours), ratio(found, ours, 1))
+            table.add_row(name, what, f"{1000 * min(found)[0]:.1f}", *ratios)
     Console(width=120).print(table)
 
 
