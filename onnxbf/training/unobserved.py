@@ -14,6 +14,7 @@ from onnxbf.graph import all_graphs
 from onnxbf.passes.representable import node_cast
 
 _CASTS = ("cast_a", "cast_b", "cast_y")
+_QUANTIZERS = frozenset({"QuantizeRange", "QuantizeBlocks"})
 _SHOWN = 3  # names in a sentence; the log has all
 
 
@@ -23,10 +24,12 @@ class Unobserved:
 
     Attributes:
         products: those that sum as an arithmetic says, and round operands or results themselves.
+        quantizers: those to integers over ranges, or in blocks.
         inner: quantize nodes in branches of If, in bodies of loops, in functions.
     """
 
     products: tuple[str, ...]
+    quantizers: tuple[str, ...]
     inner: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -37,6 +40,7 @@ class Unobserved:
         """A sentence; empty where every rounding is measured."""
         found = (
             _named(self.products, "within products that sum as an arithmetic says"),
+            _named(self.quantizers, "by quantizers over ranges or in blocks"),
             _named(self.inner, "in branches of If, bodies of loops or functions"),
         )
         told = " and ".join(text for text in found if text)
@@ -52,7 +56,13 @@ def find_unobserved(model: ir.Model) -> Unobserved:
         for node in graph
         if node_cast(node) is not None
     )
-    return Unobserved(tuple(_rounding_products(model)), tuple(inner))
+    quantizers = (
+        node.name or ""
+        for graph in all_graphs(model)
+        for node in graph
+        if node.domain == DOMAIN and node.op_type in _QUANTIZERS
+    )
+    return Unobserved(tuple(_rounding_products(model)), tuple(quantizers), tuple(inner))
 
 
 def _rounding_products(model: ir.Model) -> Iterator[str]:

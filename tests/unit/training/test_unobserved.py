@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import pytest
 
 from onnxbf.passes.pipeline import convert
 from onnxbf.protos import from_proto
@@ -27,15 +28,28 @@ def _under(text: str, recipe: str) -> Unobserved:
 def test_what_is_measured_is_not_named() -> None:
     for recipe in ("bf16", "none"):
         found = _under(PRODUCTS, recipe)
-        assert found == Unobserved((), ())
+        assert found == Unobserved((), (), ())
         assert str(found) == ""
 
 
 def test_products_that_round_their_operands() -> None:
     found = _under(PRODUCTS, "avx512-bf16")
-    assert found == Unobserved(("first", "second"), ())
+    assert found == Unobserved(("first", "second"), (), ())
     assert "within products that sum as an arithmetic says ('first', 'second')." in str(found)
-    assert found.record() == {"kind": "unobserved", "products": ("first", "second"), "inner": ()}
+    assert found.record() == {
+        "kind": "unobserved",
+        "products": ("first", "second"),
+        "quantizers": (),
+        "inner": (),
+    }
+
+
+@pytest.mark.parametrize("recipe", ["mxfp8", "fqt-psq"])
+def test_quantizers(recipe: str) -> None:
+    found = _under(PRODUCTS, recipe)
+    assert len(found.quantizers) >= 2 and not found.products
+    assert "by quantizers over ranges or in blocks (" in str(found)
+    assert all(name.endswith("_quantize") for name in found.quantizers)
 
 
 def test_roundings_in_a_branch() -> None:
@@ -46,5 +60,5 @@ def test_roundings_in_a_branch() -> None:
 
 
 def test_many_names_are_counted() -> None:
-    found = Unobserved(("a", "b", "c", "d", "e"), ("f",))
+    found = Unobserved(("a", "b", "c", "d", "e"), (), ("f",))
     assert "('a', 'b', 'c' and 2 more) and in branches" in str(found)
