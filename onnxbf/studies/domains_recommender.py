@@ -18,6 +18,7 @@ from onnxbf.training.class_metrics import Auc
 
 NUMBERS, FIELDS, VALUES, SIZE = 8, 6, 50, 8  # SIZE: of an embedding
 ROWS, TESTED = 40_000, 10_000
+_PARTS = slice(ROWS), slice(ROWS, None)
 PLAN = Plan(epochs=3, rate=0.004, batch=128)
 
 
@@ -47,9 +48,6 @@ def clicks() -> Task:
         LABELS: clicked.astype(np.float32)[:, None],
     }
     return Task(*({k: v[rows] for k, v in data.items()} for rows in _PARTS))
-
-
-_PARTS = slice(ROWS), slice(ROWS, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,18 @@ def test_digits_are_like_digits_and_noise_is_not() -> None:
     assert domains_generative.likeness(noise) == {"good-share": 0.0, "modes": 0}
 
 
+def test_the_floor_of_super_resolution_is_above_the_best_linear_map() -> None:
+    pytest.importorskip("sklearn")
+    task = digits()
+    high, test = task.training["x"].reshape(-1, 64), task.testing["x"].reshape(-1, 64)
+    low, low_test = (
+        np.c_[domains_generative.shrunk(x).reshape(-1, 16), np.ones(len(x))] for x in (high, test)
+    )
+    linear = low_test @ np.linalg.lstsq(low, high, rcond=None)[0]
+    found = np.mean(10 * np.log10(1 / np.square(linear - test).mean(1)))
+    assert found == pytest.approx(domains_generative.LINEAR, abs=0.005)
+
+
 def test_claims_are_those_of_the_networks() -> None:
     study = Bf16()
     names = [claim.name for claim in study.claims]
