@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -45,14 +46,19 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         RunLog(tmp_path / "absent" / "log.jsonl")
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file grows beyond 150 bytes: to who writes, as a full disk."""
+@contextlib.contextmanager
+def _small_files() -> Iterator[None]:
+    """No file grows beyond 150 bytes: to who writes, as a full disk.
+
+    No fixture: pytest writes what became of a test before it takes fixtures down.
+    """
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _write_too_much(log: RunLog) -> None:
@@ -66,8 +72,8 @@ def _write_too_much(log: RunLog) -> None:
             log.write({"more": 1})  # which waits to be written when the file is closed
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_written(tmp_path: Path, small_files: None) -> None:
+def test_a_full_disk_is_told_and_leaves_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    with pytest.raises(ModelError, match=r"Cannot write '.*log.jsonl': .*--resume"):
+    with _small_files(), pytest.raises(ModelError, match=r"Cannot write '.*log.jsonl': .*--resume"):
         _write_too_much(RunLog(path))
     assert json.loads(path.read_bytes()[:113]) == {"text": "x" * 100}
