@@ -169,12 +169,9 @@ def measure(
     return seconds
 
 
-def ratio(
-    found: Sequence[tuple[float, float]], anchor: Sequence[tuple[float, float]], kind: int = 0
-) -> str:
-    """The median ratio of time (``kind`` 0) or of the processor's time (1)."""
-    ratios = (a[kind] / b[kind] for a, b in zip(found, anchor, strict=True))
-    return f"{statistics.median(ratios):.3f}"
+def ratio(found: Sequence[float], anchor: Sequence[float]) -> str:
+    """The median of the ratios, round by round."""
+    return f"{statistics.median(a / b for a, b in zip(found, anchor, strict=True)):.3f}"
 
 
 def main() -> None:
@@ -194,10 +191,12 @@ def main() -> None:
             batch = network.batch(np.random.default_rng(1))
             check_first_losses(steps, batch)
             seconds = measure(steps, batch, options.rounds, options.steps)
-        for what, found in seconds.items():
-            ours = seconds[OURS]
-            ratios = (ratio(found, seconds[ANCHOR]), ratio(found, ours), ratio(found, ours, 1))
-            table.add_row(name, what, f"{1000 * min(found)[0]:.1f}", *ratios)
+        passed = {what: [each for each, _ in found] for what, found in seconds.items()}
+        used = {what: [each for _, each in found] for what, found in seconds.items()}
+        for what, found in passed.items():
+            ratios = (ratio(found, passed[other]) for other in (ANCHOR, OURS))
+            least = f"{1000 * min(found):.1f}"
+            table.add_row(name, what, least, *ratios, ratio(used[what], used[OURS]))
     Console(width=120).print(table)
 
 
