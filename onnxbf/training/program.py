@@ -157,8 +157,8 @@ class Program:
         threads: int | None = None,
         observed: tuple[ir.Model, ir.Model] | None = None,
     ) -> None:
-        trained = [name.removesuffix(GRADIENT) for name in _names(gradient, GRADIENT)]
-        moved = [name.removesuffix(NEXT) for name in _names(update, NEXT)]
+        trained = stems(gradient, GRADIENT)
+        moved = stems(update, NEXT)
         self._loss = loss
         self.scalars = Scalars()
         self.weights, self.buffers = store
@@ -246,7 +246,7 @@ class Program:
         return next((store for store in stores if store is not None and name in store), None)
 
 
-def _names(model: ir.Model, ending: str) -> list[str]:
-    """The outputs whose names end so."""
-    names = [value.name or "" for value in model.graph.outputs]
-    return [name for name in names if name.endswith(ending)]
+def stems(model: ir.Model, ending: str) -> list[str]:
+    """Of what outputs with this ending are: their names without it."""
+    names = (value.name or "" for value in model.graph.outputs)
+    return [name.removesuffix(ending) for name in names if name.endswith(ending)]

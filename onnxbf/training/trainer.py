@@ -18,7 +18,7 @@ from onnxbf.training.gradients import LOSS_SCALE
 from onnxbf.training.graphs import TrainingGraphs
 from onnxbf.training.health import Health, Observer
 from onnxbf.training.loss_scale import LossScale
-from onnxbf.training.program import Measured, Program
+from onnxbf.training.program import Measured, Program, stems
 from onnxbf.training.unobserved import Unobserved
 from onnxbf.training.variables import Store, make_store
 
@@ -101,8 +101,8 @@ class Trainer:
         self._stop_on_nan = stop_on_nan
         self._health_every = health_every
         partial = graphs.partial
-        moved = [_moved(graphs if partial is None else partial.graphs)]
-        self._store = make_store(graphs.gradient, graphs.state, moved)
+        moved = stems((graphs if partial is None else partial.graphs).update, NEXT)
+        self._store = make_store(graphs.gradient, graphs.state, [moved])
         observes = health_every > 0
         self._whole = self._part = _Part(graphs, self._store, threads, observes)
         self._partial = partial and _Part(partial.graphs, self._store, threads, observes)
@@ -209,9 +209,3 @@ class Trainer:
 
 def _finite(array: Array) -> bool:
     return bool(np.all(np.isfinite(array)))
-
-
-def _moved(graphs: TrainingGraphs) -> set[str]:
-    """The parameters, and their slots, that the update changes."""
-    names = (value.name or "" for value in graphs.update.graph.outputs)
-    return {name.removesuffix(NEXT) for name in names if name.endswith(NEXT)}

@@ -3,8 +3,6 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kWord = 0xFFFFFFFF;
-
 // Indices of choices are the values of the enumerations in kernels.h.
 CastSpec read_cast(const ort::Attributes& node) {
   CastSpec spec = read_format(node);
@@ -14,13 +12,6 @@ CastSpec read_cast(const ort::Attributes& node) {
   spec.random_bits = static_cast<int32_t>(node.integer("random_bits", 32, 1, 32));
   if (const char* reason = problem(spec)) throw ort::Error(std::string(reason) + ".");
   return spec;
-}
-
-int64_t read_number(const ort::Context& context, size_t index, const char* name, int64_t high) {
-  const int64_t value = context.number(index, name);
-  if (value >= 0 && value <= high) return value;
-  throw ort::Error("input '" + std::string(name) + "' is " + std::to_string(value) +
-                   ", but must be from 0 to " + std::to_string(high) + ".");
 }
 
 }  // namespace
@@ -36,10 +27,10 @@ CastSpec read_format(const ort::Attributes& node) {
 CastAttributes::CastAttributes(const ort::Attributes& attributes)
     : spec(read_cast(attributes)),
       seed(static_cast<uint64_t>(attributes.integer("seed", 0))),
-      node(static_cast<uint32_t>(attributes.integer("node", 0, 0, kWord))) {}
+      node(static_cast<uint32_t>(attributes.integer("node", 0, 0, ort::kWord))) {}
 
 RandomPlace::RandomPlace(const CastAttributes& cast, const ort::Context& context)
-    : key{cast.seed, cast.node, static_cast<uint32_t>(read_number(context, 1, "step", kWord))},
-      offset(read_number(context, 2, "offset", INT64_MAX)) {}
+    : key{cast.seed, cast.node, static_cast<uint32_t>(context.number(1, "step", ort::kWord))},
+      offset(context.number(2, "offset", INT64_MAX)) {}
 
 }  // namespace onnxbf

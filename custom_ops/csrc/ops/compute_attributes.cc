@@ -24,15 +24,6 @@ std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char*
   }
 }
 
-constexpr int64_t kWord = 0xFFFFFFFF;
-
-uint32_t read_step(const ort::Context& context, size_t index) {
-  const int64_t step = context.number(index, "step");
-  if (step >= 0 && step <= kWord) return static_cast<uint32_t>(step);
-  throw ort::Error("input 'step' is " + std::to_string(step) + ", but must be from 0 to " +
-                   std::to_string(kWord) + ".");
-}
-
 }  // namespace
 
 ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
@@ -41,12 +32,12 @@ ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
       cast_b(read_cast(node, "cast_b")),
       cast_y(read_cast(node, "cast_y")),
       seed(static_cast<uint64_t>(node.integer("seed", 0))),
-      node(static_cast<uint32_t>(node.integer("node", 0, 0, kWord))) {}
+      node(static_cast<uint32_t>(node.integer("node", 0, 0, ort::kWord))) {}
 
 void ComputeAttributes::multiply(const ort::Context& context, Product product, size_t step) const {
-  product.random = {seed, node, read_step(context, step)};
+  product.random = {seed, node, static_cast<uint32_t>(context.number(step, "step", ort::kWord))};
   const int64_t batch = static_cast<int64_t>(product.a.used.size());
-  if (arithmetic.stochastic() && batch * product.rows * product.columns > kWord) {
+  if (arithmetic.stochastic() && batch * product.rows * product.columns > ort::kWord) {
     throw ort::Error("a result of more than 2^32 elements cannot be summed stochastically.");
   }
   product.a.cast = cast_a;

@@ -214,7 +214,14 @@ bool Context::has_input(size_t index) const {
 
 Tensor Context::input(size_t index) const { return describe(find_input(index)); }
 
-int64_t Context::number(size_t index, const char* name) const {
+int64_t Context::number(size_t index, const char* name, int64_t high) const {
+  const int64_t value = only_number(index, name);
+  if (value >= 0 && value <= high) return value;
+  throw Error("input '" + std::string(name) + "' is " + std::to_string(value) +
+              ", but must be from 0 to " + std::to_string(high) + ".");
+}
+
+int64_t Context::only_number(size_t index, const char* name) const {
   const Value* value = find_input(index);
   if (value == nullptr) return 0;
   const Tensor tensor = describe(value);

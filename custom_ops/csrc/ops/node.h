@@ -84,6 +84,9 @@ class Inference final : public Attributes {
   const ShapeInferContext* context_;
 };
 
+// The largest step, and the largest random stream that a node can name.
+constexpr int64_t kWord = 0xFFFFFFFF;
+
 struct Tensor {
   void* data;
   std::vector<int64_t> shape;
@@ -98,8 +101,9 @@ class Context {
   size_t input_count() const;
   Tensor input(size_t index) const;
   bool has_input(size_t index) const;
-  // The number that an optional int64 input holds, 0 where it is absent.
-  int64_t number(size_t index, const char* name) const;
+  // The number that an optional int64 input holds, 0 where it is absent. Throws if the number is
+  // negative or above `high`.
+  int64_t number(size_t index, const char* name, int64_t high) const;
   // The memory of an output, which may be that of an input (see custom_op.h, kInPlace).
   void* output(size_t index, ElementType type, const std::vector<int64_t>& shape) const;
   // The same; nullptr where nobody wants it.
@@ -115,6 +119,8 @@ class Context {
  private:
   const Value* find_input(size_t index) const;
   Tensor describe(const Value* value) const;
+
+  int64_t only_number(size_t index, const char* name) const;
 
   const Api& api_;
   KernelContext* context_;

@@ -8,7 +8,6 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kWord = 0xFFFFFFFF;
 constexpr int32_t kRoundings[] = {kNearestEven, kNearestAway, kTowardZero, kStochastic};
 
 // float32 to a block format along an axis, and back.
@@ -29,7 +28,7 @@ class QuantizeBlocks {
               static_cast<int32_t>(node.integer("block", 32, 1, INT32_MAX))},
         axis_(node.integer("axis", -1)),
         seed_(static_cast<uint64_t>(node.integer("seed", 0))),
-        node_(static_cast<uint32_t>(node.integer("node", 0, 0, kWord))) {
+        node_(static_cast<uint32_t>(node.integer("node", 0, 0, ort::kWord))) {
     constexpr int32_t kSpecials[] = {kNan, kIeee, kNone};
     spec_.specials = kSpecials[spec_.specials];
     if (const char* reason = problem(spec_)) throw ort::Error(std::string(reason) + ".");
@@ -37,16 +36,12 @@ class QuantizeBlocks {
 
   void compute(const ort::Context& context) const {
     const ort::Tensor x = context.input(0);
-    const int64_t step = context.number(1, "step");
-    if (step < 0 || step > kWord) {
-      throw ort::Error("input 'step' is " + std::to_string(step) + ", but must be from 0 to " +
-                       std::to_string(kWord) + ".");
-    }
+    const auto step = static_cast<uint32_t>(context.number(1, "step", ort::kWord));
     auto* out = static_cast<float*>(context.output(0, ort::kFloat, x.shape));
     const Tasks tasks = [&](int64_t count, const std::function<void(int64_t)>& task) {
       context.parallel_tasks(count, task);
     };
-    const RandomKey key{seed_, node_, static_cast<uint32_t>(step)};
+    const RandomKey key{seed_, node_, step};
     quantize_blocks(chosen_kernels(), spec_, key, static_cast<const float*>(x.data), out, along(x),
                     tasks);
   }

@@ -8,8 +8,6 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kWord = 0xFFFFFFFF;
-
 // float32 to integers of a few bits, over the range of the numbers, and back.
 class QuantizeRange {
  public:
@@ -25,22 +23,18 @@ class QuantizeRange {
               node.choice("grouping", {"tensor", "sample", "householder"}),
               node.choice("zero", {"free", "exact"}), node.choice("rounding", {"rne", "sr"})},
         seed_(static_cast<uint64_t>(node.integer("seed", 0))),
-        node_(static_cast<uint32_t>(node.integer("node", 0, 0, kWord))) {}
+        node_(static_cast<uint32_t>(node.integer("node", 0, 0, ort::kWord))) {}
 
   void compute(const ort::Context& context) const {
     const ort::Tensor x = context.input(0);
-    const int64_t step = context.number(1, "step");
-    if (step < 0 || step > kWord) {
-      throw ort::Error("input 'step' is " + std::to_string(step) + ", but must be from 0 to " +
-                       std::to_string(kWord) + ".");
-    }
+    const auto step = static_cast<uint32_t>(context.number(1, "step", ort::kWord));
     const int64_t rows = x.shape.empty() ? 1 : x.shape[0];
     if (const char* reason = problem(spec_, rows)) throw ort::Error(std::string(reason) + ".");
     auto* out = static_cast<float*>(context.output(0, ort::kFloat, x.shape));
     const Tasks tasks = [&](int64_t count, const std::function<void(int64_t)>& task) {
       context.parallel_tasks(count, task);
     };
-    const RandomKey key{seed_, node_, static_cast<uint32_t>(step)};
+    const RandomKey key{seed_, node_, step};
     quantize_range(chosen_kernels(), spec_, key, static_cast<const float*>(x.data), out, rows,
                    rows == 0 ? 0 : x.count / rows, tasks);
   }
