@@ -23,7 +23,12 @@ from onnxbf.block_quantizer import quantize_blocks
 from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
-from onnxbf.custom_ops.reference_conv import Conv, ConvInputGrad, ConvWeightGrad
+from onnxbf.custom_ops.reference_conv import (
+    Conv,
+    ConvInputGrad,
+    ConvTranspose,
+    ConvWeightGrad,
+)
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import (
     BLOCK_DEFAULTS,
@@ -243,6 +248,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     FusedMatMul,
     Gemm,
     Conv,
+    ConvTranspose,
     ConvInputGrad,
     ConvWeightGrad,
     *GRADIENT_OPS,

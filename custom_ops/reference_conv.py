@@ -1,4 +1,4 @@
-"""Conv of domain ``ai.onnxbf`` and its gradients for ONNX's reference evaluator.
+"""Conv and ConvTranspose of domain ``ai.onnxbf`` and gradients for ONNX's reference evaluator.
 
 Each is a product of matrices (``reference_products``), which says what is summed in which order.
 Where a window reaches beyond its image, or a weight meets no output, a product with zero is summed.
@@ -38,7 +38,7 @@ class _Geometry:
         for tap in itertools.product(*map(range, self.kernel)):
             firsts = [index * gap for index, gap in zip(tap, self.dilations)]
             ranges = (
-                slice(first, first + (size - 1) * step + 1, step)
+                slice(first, first + size * step, step)
                 for first, step, size in zip(firsts, self.strides, self.outputs)
             )
             yield (..., *ranges)
@@ -87,6 +87,32 @@ def _geometry(x: Sizes, w: Sizes, outputs: Sizes | None, attributes: dict[str, A
     return _Geometry(x[2:], sizes, w[2:], strides, dilations, around)
 
 
+def _transposed(x: Sizes, w: Sizes, attributes: dict[str, Any]) -> _Geometry:
+    """Of the convolution of whose input ConvTranspose gives the gradient."""
+    rank = len(x) - 2
+    auto_pad = attributes.pop("auto_pad", None) or "NOTSET"
+    pads = attributes.pop("pads", None) or [0] * 2 * rank
+    strides = attributes.pop("strides", None) or [1] * rank
+    dilations = attributes.pop("dilations", None) or [1] * rank
+    more = attributes.pop("output_padding", None) or [0] * rank
+    wanted = attributes.pop("output_shape", None)
+    attributes.pop("kernel_shape", None)
+    around, sizes = [], []
+    for d in range(rank):
+        spanned = (x[d + 2] - 1) * strides[d] + (w[d + 2] - 1) * dilations[d] + 1
+        whole = spanned + more[d]
+        first, last = (pads[d], pads[d + rank]) if auto_pad == "NOTSET" else (0, 0)
+        size = whole - first - last
+        if wanted is not None or auto_pad.startswith("SAME"):
+            asked = x[d + 2] * strides[d] if wanted is None else wanted[d]
+            cut = max(whole - asked, 0)
+            first = cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2
+            size = whole - cut if wanted is None else asked
+        around.append((first, max(spanned - first - size, 0)))
+        sizes.append(size)
+    return _Geometry(sizes, x[2:], w[2:], strides, dilations, around)
+
+
 def _turned(attributes: dict[str, Any]) -> dict[str, Any]:
     """Of operators whose second input is the first factor of their product."""
     first, second = attributes.get("cast_a") or "", attributes.get("cast_b") or ""
@@ -114,8 +140,47 @@ class Conv(ProductOp):
         return (y.reshape(len(x), len(w), *place.outputs),)
 
 
-class ConvInputGrad(ProductOp):
+class _TowardsInputs(ProductOp):
     """For each image and group: channels x inputs, summed over maps and, within one, over taps."""
+
+    def towards_inputs(
+        self,
+        dy: Floats,
+        w: Floats,
+        b: Floats | None,
+        step: NDArray[np.int64] | None,
+        groups: int,
+        place: _Geometry,
+        attributes: dict[str, Any],
+    ) -> tuple[Floats]:
+        maps, taps = len(w) // groups, math.prod(place.kernel)
+        by_channel = np.moveaxis(w.reshape(groups, maps, w.shape[1], taps), 1, 2)
+        left = by_channel.reshape(groups, w.shape[1], maps * taps)
+        positions = math.prod(place.inputs)
+        right = place.reached(dy).reshape(len(dy), groups, maps * taps, positions)
+        term = None if b is None or b.size == 0 else b.reshape(groups, -1, 1)
+        (dx,) = self.compute(left, right, term, step, **_turned(attributes))
+        return (dx.reshape(len(dy), groups * w.shape[1], *place.inputs),)
+
+
+class ConvTranspose(_TowardsInputs):
+    """The same sums as ConvInputGrad's: its channels and inputs are the maps and outputs here."""
+
+    def _run(
+        self,
+        x: Floats,
+        w: Floats,
+        b: Floats | None = None,
+        step: NDArray[np.int64] | None = None,
+        group: int | None = 1,
+        **attributes: Any,
+    ) -> tuple[Floats]:
+        place = _transposed(x.shape, w.shape, attributes)
+        return self.towards_inputs(x, w, b, step, group or 1, place, attributes)
+
+
+class ConvInputGrad(_TowardsInputs):
+    """The gradient of Conv's input."""
 
     def _run(
         self,
@@ -126,14 +191,8 @@ class ConvInputGrad(ProductOp):
         group: int | None = 1,
         **attributes: Any,
     ) -> tuple[Floats]:
-        groups, place = group or 1, _geometry(x.shape, w.shape, dy.shape[2:], attributes)
-        maps, taps = len(w) // groups, math.prod(place.kernel)
-        by_channel = np.moveaxis(w.reshape(groups, maps, w.shape[1], taps), 1, 2)
-        left = by_channel.reshape(groups, w.shape[1], maps * taps)
-        positions = math.prod(place.inputs)
-        right = place.reached(dy).reshape(len(x), groups, maps * taps, positions)
-        (dx,) = self.compute(left, right, None, step, **_turned(attributes))
-        return (dx.reshape(x.shape),)
+        place = _geometry(x.shape, w.shape, dy.shape[2:], attributes)
+        return self.towards_inputs(dy, w, None, step, group or 1, place, attributes)
 
 
 class ConvWeightGrad(ProductOp):

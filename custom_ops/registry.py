@@ -187,6 +187,12 @@ OPS: dict[str, CustomOp] = {
             "ONNX's Conv under an arithmetic profile",
         ),
         CustomOp(
+            "ConvTranspose",
+            ("x", "w", "b?", "step?"),
+            {**COMPUTE_DEFAULTS, **_CONVOLUTION, "output_padding": 0, "output_shape": "not asked"},
+            "ONNX's ConvTranspose under an arithmetic profile",
+        ),
+        CustomOp(
             "ConvInputGrad",
             ("dy", "w", "x", "step?"),
             {**COMPUTE_DEFAULTS, **_CONVOLUTION},

@@ -195,15 +195,22 @@ def _twins(names: Names, node: ir.Node, profiles: Sequence[Arithmetic], seed: in
     return made
 
 
+_SUMMED = {"Conv": 1, "ConvTranspose": 0}  # which axis of the weights is summed over
+
+
 def _terms(node: ir.Node) -> int | None:
     """From the shape of the second operand, where that is known."""
     second = node.inputs[1]
     shape = None if second is None else second.shape
     if shape is None or not len(shape):
         return None
-    if node.op_type.startswith("Conv"):  # of one output channel, all inputs and places
-        sizes = [size for size in shape.dims[1:] if isinstance(size, int)]
-        return math.prod(sizes) if len(sizes) == len(shape) - 1 else None
+    if node.op_type in _SUMMED:
+        sizes = [shape[axis] for axis in (_SUMMED[node.op_type], *range(2, len(shape)))]
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) < len(sizes):
+            return None
+        transposed, group = node.op_type == "ConvTranspose", node.attributes.get("group")
+        return math.prod(known) // (group.as_int() if transposed and group is not None else 1)
     turned = node.attributes.get("transB")
     place = -1 if len(shape) == 1 or (turned is not None and turned.as_int()) else -2
     size = shape[place]

@@ -35,7 +35,7 @@ AnyCast = Cast | RangeCast | BlockCast
 
 _ANY = "*"
 # Operators that can sum as an arithmetic says.
-EMULATED = ("MatMul", "FusedMatMul", "Gemm", "Conv", "ConvGrad")
+EMULATED = ("MatMul", "FusedMatMul", "Gemm", "Conv", "ConvTranspose", "ConvGrad")
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 _NAME = re.compile(r"[\w-][\w.-]*")
 

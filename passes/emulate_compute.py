@@ -22,6 +22,7 @@ from onnxbf.recipe import EMULATED, Recipe
 from onnxbf.report import Emulated
 
 _CASTS = ("cast_a", "cast_b")
+_BIASED = ("Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def _replace(
         casts["cast_y"] = str(node_cast(after))
         swallowed[after.name or ""] = node.name or ""
         results[0] = after.outputs[0]
-    if emulation.operator == "Conv" and arithmetic.stochastic and not _has_term(node):
+    if emulation.operator in _BIASED and arithmetic.stochastic and not _has_term(node):
         inputs = [*inputs[:2], _no_bias(node)]
     known = OPS[emulation.operator].attributes
     kept = {name: each for name, each in node.attributes.items() if name in known}

@@ -56,7 +56,9 @@ class LowerGradients(GraphPass):
 def _conv_transpose(
     builder: Builder, node: ir.Node, model: ir.Model
 ) -> tuple[ir.Value | None, ir.Value | None, ir.Value | None]:
-    gradient, x, weights = node.inputs[:3]
+    whole, x, weights = node.inputs[:3]
+    assert whole is not None
+    gradient = _reached(builder, node, whole)
     kept = {name: node.attributes[name] for name in _CONV_ATTRIBUTES if name in node.attributes}
     wanted = [bool(value.name) for value in node.outputs] + [False, False]
     to_x = to_weights = to_bias = None
@@ -70,11 +72,26 @@ def _conv_transpose(
         builder.nodes[-1].outputs[0].name = ""
         _stamp(builder, Phase.WEIGHT_GRADIENT)
     if wanted[2]:
-        assert gradient is not None and gradient.shape is not None
-        axes = [axis for axis in range(len(gradient.shape)) if axis != 1]
-        to_bias = builder.ReduceSum(gradient, builder.integers(*axes), keepdims=0)
+        assert whole.shape is not None
+        axes = [axis for axis in range(len(whole.shape)) if axis != 1]
+        to_bias = builder.ReduceSum(whole, builder.integers(*axes), keepdims=0)
         _stamp(builder, Phase.WEIGHT_GRADIENT)
     return to_x, to_weights, to_bias
+
+
+def _reached(builder: Builder, node: ir.Node, gradient: ir.Value) -> ir.Value:
+    """Without the padding at the ends, where that would make room for another input."""
+    padding = node.attributes.get("output_padding")
+    added = [] if padding is None else padding.as_ints()
+    strides = node.attributes.get("strides")
+    steps = [1] * len(added) if strides is None else strides.as_ints()
+    cut = [d for d, (more, step) in enumerate(zip(added, steps)) if more >= step]
+    if not cut:
+        return gradient
+    ends = builder.integers(*(-added[d] for d in cut))
+    axes = builder.integers(*(d + 2 for d in cut))
+    reached: ir.Value = builder.Slice(gradient, builder.integers(*(0 for _ in cut)), ends, axes)
+    return reached
 
 
 def _separable(builder: Builder, node: ir.Node, model: ir.Model) -> tuple[ir.Value]:

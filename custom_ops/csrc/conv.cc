@@ -1,7 +1,6 @@
 #include "conv.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 
 #include "float_environment.h"
@@ -30,22 +29,22 @@ struct Run {
 
 // What the windows of some positions hold of an image.
 struct Windows {
-  std::array<int64_t, 3> positions, sources, kernel;
-  std::array<std::vector<Run>, 3> runs;  // by dimension and tap
-
-  int64_t position_count() const { return positions[0] * positions[1] * positions[2]; }
-  int64_t source_count() const { return sources[0] * sources[1] * sources[2]; }
-  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  Sizes positions, sources;
+  std::vector<std::vector<Run>> runs;  // by dimension and tap
+  int64_t position_count, source_count, taps;
 };
 
 // `to_input`: positions are inputs, and sources the outputs that they reach; else the other way about.
 Windows make_windows(const ConvShape& shape, bool to_input) {
   Windows made{};
-  for (size_t d = 0; d < 3; ++d) {
+  made.positions = to_input ? shape.in : shape.out;
+  made.sources = to_input ? shape.out : shape.in;
+  made.position_count = product_of(made.positions);
+  made.source_count = product_of(made.sources);
+  made.taps = shape.taps();
+  made.runs.resize(shape.dimensions());
+  for (size_t d = 0; d < shape.dimensions(); ++d) {
     const int64_t stride = shape.strides[d];
-    made.positions[d] = to_input ? shape.in[d] : shape.out[d];
-    made.sources[d] = to_input ? shape.out[d] : shape.in[d];
-    made.kernel[d] = shape.kernel[d];
     for (int64_t tap = 0; tap < shape.kernel[d]; ++tap) {
       const int64_t shift = tap * shape.dilations[d] - shape.pads[d];
       const int64_t first = shift < 0 ? divide_up(-shift, stride) : 0;  // of the outputs
@@ -62,18 +61,16 @@ Windows make_windows(const ConvShape& shape, bool to_input) {
 // A part of a row of positions: `count` of them from `first` on, `column` positions behind the first
 // segment's.
 struct Segment {
-  int64_t position[2];  // in the first two dimensions
-  int64_t first, count, column;
+  int64_t row, first, count, column;
 };
 
 // Calls body(segment) for the rows of positions that [first, first + count) touches.
 template <class Body>
 void for_segments(const Windows& windows, int64_t first, int64_t count, const Body& body) {
   for (int64_t done = 0; done < count;) {
-    const int64_t width = windows.positions[2], place = first + done;
-    const int64_t row = place / width, begin = place % width;
-    const int64_t length = std::min(width - begin, count - done);
-    body(Segment{{row / windows.positions[1], row % windows.positions[1]}, begin, length, done});
+    const int64_t width = windows.positions.back(), place = first + done;
+    const int64_t begin = place % width, length = std::min(width - begin, count - done);
+    body(Segment{place / width, begin, length, done});
     done += length;
   }
 }
@@ -84,21 +81,13 @@ struct Met {
   struct Span {
     int64_t from, to, count;
   };
-  std::vector<int64_t> rows;  // where they begin, for each tap of the first two dimensions; -1: none
+  std::vector<int64_t> rows;  // where they begin, for each tap of all dimensions but the last; -1: none
   std::vector<Span> spans;    // for each tap of the last one; `to`: from the segment's first position
 
   void find(const Windows& windows, const Segment& segment) {
-    rows.clear();
-    for (const Run& deep : windows.runs[0]) {
-      const int64_t depth = deep.at(segment.position[0]);
-      for (const Run& high : windows.runs[1]) {
-        const int64_t height = high.at(segment.position[1]);
-        const bool meets = depth >= 0 && height >= 0;
-        rows.push_back(meets ? (depth * windows.sources[1] + height) * windows.sources[2] : -1);
-      }
-    }
+    find_rows(windows, segment.row);
     spans.clear();
-    for (const Run& run : windows.runs[2]) {
+    for (const Run& run : windows.runs.back()) {
       const int64_t before = std::max<int64_t>(segment.first - run.begin, 0);
       const int64_t end = std::max<int64_t>(segment.first + segment.count - run.begin, 0);
       const int64_t first = divide_up(before, run.step);
@@ -107,6 +96,27 @@ struct Met {
                        std::min(divide_up(end, run.step), run.count) - first});
     }
   }
+
+ private:
+  // From the last of these dimensions to the first, the taps of which change slowest.
+  void find_rows(const Windows& windows, int64_t row) {
+    rows.assign(1, 0);
+    int64_t size = windows.sources.back();
+    for (size_t d = windows.runs.size() - 1; d-- > 0; row /= windows.positions[d]) {
+      const int64_t position = row % windows.positions[d];
+      inner_.swap(rows);
+      rows.clear();
+      for (const Run& run : windows.runs[d]) {
+        const int64_t source = run.at(position);
+        for (const int64_t begin : inner_) {
+          rows.push_back(source < 0 || begin < 0 ? -1 : source * size + begin);
+        }
+      }
+      size *= windows.sources[d];
+    }
+  }
+
+  std::vector<int64_t> inner_;
 };
 
 void copy(const float* from, int64_t from_step, int64_t count, float* to, int64_t to_step) {
@@ -120,8 +130,9 @@ void copy(const float* from, int64_t from_step, int64_t count, float* to, int64_
 // Columns are positions; sums run over planes and taps.
 Gather gather_windows(Windows windows) {
   return [windows = std::move(windows)](const float* image, const PanelPart& part) {
-    const int64_t taps = windows.taps(), across = windows.kernel[2], size = windows.source_count();
-    const Run& any = windows.runs[2].front();
+    const Run& any = windows.runs.back().front();
+    const auto across = static_cast<int64_t>(windows.runs.back().size());
+    const int64_t taps = windows.taps, size = windows.source_count;
     Met met;
     for_segments(windows, part.first, part.count, [&](const Segment& segment) {
       met.find(windows, segment);
@@ -184,14 +195,14 @@ void fill_four(const Met& met, const float* planes, const Column* columns, const
 Gather gather_turned_windows(Windows windows, int64_t image_step) {
   return [windows = std::move(windows), image_step](const float* first_image,
                                                     const PanelPart& part) {
-    const int64_t taps = windows.taps(), across = windows.kernel[2];
-    const int64_t positions = windows.position_count();
+    const auto across = static_cast<int64_t>(windows.runs.back().size());
+    const int64_t taps = windows.taps, positions = windows.position_count;
     std::vector<Column> columns;
     for (int64_t i = part.first; i < part.first + part.count; ++i) {
-      columns.push_back({i / taps * windows.source_count(), static_cast<size_t>(i % taps / across),
+      columns.push_back({i / taps * windows.source_count, static_cast<size_t>(i % taps / across),
                          static_cast<size_t>(i % across)});
     }
-    const int64_t step = windows.runs[2].front().source_step;  // of positions, each meets a source
+    const int64_t step = windows.runs.back().front().source_step;  // of positions, each meets a source
     Met met;
     for (int64_t k = part.begin; k < part.end;) {
       const int64_t image = k / positions, place = k % positions;
@@ -223,6 +234,14 @@ Factor make_factor(const float* first, int64_t count, int64_t step, int64_t batc
   return factor;
 }
 
+// A number for each row of a product, those of one group after the other.
+void add_bias(const float* bias, int64_t groups, int64_t batch, Product& product) {
+  if (bias == nullptr) return;
+  product.c = bias;
+  product.c_row_stride = 1;
+  for (int64_t i = 0; i < batch; ++i) product.c_first.push_back(i % groups * product.rows);
+}
+
 }  // namespace
 
 Product conv_product(const ConvShape& shape, const float* x, const float* w, const float* bias,
@@ -238,14 +257,12 @@ Product conv_product(const ConvShape& shape, const float* x, const float* w, con
   product.b = make_factor(x, batch, shape.channels * shape.in_size(), batch,
                           gather_windows(make_windows(shape, false)));
   product.out = y;
-  if (bias == nullptr) return product;
-  product.c = bias;
-  product.c_row_stride = 1;
-  for (int64_t i = 0; i < batch; ++i) product.c_first.push_back(i % shape.groups * shape.maps);
+  add_bias(bias, shape.groups, batch, product);
   return product;
 }
 
-Product conv_input_product(const ConvShape& shape, const float* dy, const float* w, float* dx) {
+Product conv_input_product(const ConvShape& shape, const float* dy, const float* w,
+                           const float* bias, float* dx) {
   const int64_t batch = shape.images * shape.groups, taps = shape.taps();
   Product product{};
   product.rows = shape.channels;
@@ -259,6 +276,7 @@ Product conv_input_product(const ConvShape& shape, const float* dy, const float*
   product.b = make_factor(dy, batch, shape.maps * shape.out_size(), batch,
                           gather_windows(make_windows(shape, true)));
   product.out = dx;
+  add_bias(bias, shape.groups, batch, product);
   return product;
 }
 

@@ -14,8 +14,10 @@ namespace onnxbf {
 Product conv_product(const ConvShape& shape, const float* x, const float* w, const float* bias,
                      float* y);
 
-// For each image and group channels x inputs, summed over maps and, within one, over taps.
-Product conv_input_product(const ConvShape& shape, const float* dy, const float* w, float* dx);
+// For each image and group channels x inputs, summed over maps and, within one, over taps: the gradient of
+// the input, or what ConvTranspose makes of dy. `bias`: nullptr, or a number for each channel.
+Product conv_input_product(const ConvShape& shape, const float* dy, const float* w,
+                           const float* bias, float* dx);
 
 // For each group maps x (channels x taps), summed over images and, within one, over outputs.
 Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw);

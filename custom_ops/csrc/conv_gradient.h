@@ -15,6 +15,8 @@
 
 namespace onnxbf {
 
+// Both are of three spatial dimensions, no more.
+
 // The gradient of the input. `pack` every index, then `run` every task, on any threads.
 class ConvInputGradient {
  public:

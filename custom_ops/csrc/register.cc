@@ -29,6 +29,7 @@ Domain make_domain(const ort::Api& api) {
   add(quantize_range_operator(api));
   add(quantize_blocks_operator(api));
   add(conv_operator(api));
+  add(conv_transpose_operator(api));
   add(conv_input_grad_operator(api));
   add(conv_weight_grad_operator(api));
   add(elementwise_operator(api));

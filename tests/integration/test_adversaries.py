@@ -16,7 +16,7 @@ from onnxbf.studies.adversaries import DISCRIMINATOR, GENERATOR, Game  # noqa: E
 from onnxbf.studies.domains_generative import dc_gan, discriminator, shrunk  # noqa: E402
 
 
-@pytest.mark.parametrize("recipe", ["none", "bf16"])
+@pytest.mark.parametrize("recipe", ["none", "bf16", "avx512-bf16"])
 def test_both_learn_and_the_copy_follows(recipe: str) -> None:
     game = Game(dc_gan(0), discriminator(1), load_recipe(recipe))
     rng = np.random.default_rng(0)
@@ -33,6 +33,11 @@ def test_both_learn_and_the_copy_follows(recipe: str) -> None:
         np.testing.assert_array_equal(after[name], real[name])
     moved = [name for name in (*made, *judged) if not np.array_equal(after[name], before[name])]
     assert {*moved} >= {name for name in (*made, *judged) if before[name].ndim > 1}
+    sums = {
+        node.op_type for node in generator.graphs.gradient.graph if "arithmetic" in node.attributes
+    }
+    emulated = {"ConvTranspose", "Conv", "ConvInputGrad", "ConvWeightGrad", "Gemm"}
+    assert (emulated <= sums) is (recipe == "avx512-bf16")
     sample = game.sample(noise)
     assert sample.shape == (8, 1, 8, 8) and 0 <= sample.min() <= sample.max() <= 1
 

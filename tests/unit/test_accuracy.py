@@ -116,16 +116,22 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         measure_accuracy(tmp_path / "none.onnx", [SEQUENTIAL])
 
 
-def test_convolutions_are_measured_too(tmp_path: Path) -> None:
-    kernel = _floats(4, 3, 2, 5)
+@pytest.mark.parametrize(
+    ("op_type", "sizes", "group", "terms"),
+    [("Conv", (4, 3, 2, 5), 1, 30), ("ConvTranspose", (6, 4, 2, 5), 2, 30)],
+)
+def test_convolutions_are_measured_too(
+    op_type: str, sizes: tuple[int, ...], group: int, terms: int, tmp_path: Path
+) -> None:
+    channels, maps = sizes[op_type == "Conv"], sizes[op_type != "Conv"] * group
     proto = model(
-        [node("Conv", ["x", "k"], "y")],
-        [value("x", shape=[1, 3, 6, 9])],
-        [value("y", shape=[1, 4, 5, 5])],
-        weights={"k": kernel},
+        [node(op_type, ["x", "k"], "y", group=group)],
+        [value("x", shape=[1, channels, 6, 9])],
+        [value("y", shape=[1, maps, "height", "width"])],
+        weights={"k": _floats(*sizes)},
     )
     onnx.save(proto, tmp_path / "conv.onnx")
     found = measure_accuracy(tmp_path / "conv.onnx", [SEQUENTIAL], operands=BF16)
     (layer,) = found.layers
-    assert (layer.op_type, layer.terms) == ("Conv", 30)
+    assert (layer.op_type, layer.terms) == (op_type, terms)
     assert 2.0**-12 < layer.differences[str(SEQUENTIAL)].norm_rel < 2.0**-5

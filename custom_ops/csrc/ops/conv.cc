@@ -10,8 +10,6 @@
 namespace onnxbf {
 namespace {
 
-using Sizes = std::vector<int64_t>;
-
 const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
 
 // Of operators whose second input is the first factor of their product.
@@ -19,6 +17,23 @@ ComputeAttributes read_turned(const ort::KernelAttributes& node) {
   ComputeAttributes made(node);
   std::swap(made.cast_a, made.cast_b);
   return made;
+}
+
+// nullptr where there is none: no third input, or one without elements.
+const float* bias(const ort::Context& context, int64_t maps) {
+  if (!context.has_input(2)) return nullptr;
+  const ort::Tensor b = context.input(2);
+  if (b.count == 0) return nullptr;
+  if (b.shape == Sizes{maps}) return numbers(b);
+  throw ort::Error("b of shape " + shape_text(b.shape) + " does not fit " + std::to_string(maps) +
+                   " maps.");
+}
+
+// The shape of y: behind images and maps, the last of the sizes, as many as x has.
+Sizes result_shape(const ort::Tensor& x, int64_t maps, const Sizes& sizes) {
+  Sizes shape{x.shape[0], maps};
+  shape.insert(shape.end(), sizes.end() - static_cast<int64_t>(x.shape.size() - 2), sizes.end());
+  return shape;
 }
 
 // ONNX's Conv under an arithmetic profile.
@@ -38,25 +53,44 @@ class Conv {
   void compute(const ort::Context& context) const {
     const ort::Tensor x = context.input(0), w = context.input(1);
     const ConvShape shape = attributes_.shape(x.shape, w.shape);
-    Sizes sizes{x.shape[0], w.shape[0]};
-    for (size_t d = 5 - x.shape.size(); d < 3; ++d) sizes.push_back(shape.out[d]);
-    auto* y = static_cast<float*>(context.output(0, ort::kFloat, sizes));
-    compute_.multiply(context, conv_product(shape, numbers(x), numbers(w), bias(context, w), y), 3);
+    const float* b = bias(context, w.shape[0]);
+    auto* y = static_cast<float*>(
+        context.output(0, ort::kFloat, result_shape(x, w.shape[0], shape.out)));
+    compute_.multiply(context, conv_product(shape, numbers(x), numbers(w), b, y), 3);
   }
 
  private:
-  // nullptr where there is none: no input, or one without elements.
-  static const float* bias(const ort::Context& context, const ort::Tensor& w) {
-    if (!context.has_input(2)) return nullptr;
-    const ort::Tensor b = context.input(2);
-    if (b.count == 0) return nullptr;
-    if (b.shape == Sizes{w.shape[0]}) return numbers(b);
-    throw ort::Error("b of shape " + shape_text(b.shape) + " does not fit " +
-                     std::to_string(w.shape[0]) + " maps.");
-  }
-
   ComputeAttributes compute_;
   ConvAttributes attributes_;
+};
+
+// ONNX's ConvTranspose under an arithmetic profile.
+class ConvTranspose {
+ public:
+  static constexpr const char* kName = "ConvTranspose";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kInt64, ort::kOptional}};
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit ConvTranspose(const ort::KernelAttributes& node)
+      : compute_(read_turned(node)), attributes_(node) {}
+
+  void compute(const ort::Context& context) const {
+    const ort::Tensor x = context.input(0), w = context.input(1);
+    const ConvShape shape = attributes_.shape(x.shape, w.shape);
+    const int64_t maps = shape.groups * shape.channels;
+    const float* b = bias(context, maps);
+    auto* y =
+        static_cast<float*>(context.output(0, ort::kFloat, result_shape(x, maps, shape.in)));
+    compute_.multiply(context, conv_input_product(shape, numbers(x), numbers(w), b, y), 3);
+  }
+
+ private:
+  ComputeAttributes compute_;
+  ConvTransposeAttributes attributes_;
 };
 
 // The gradient of its first input, of whose numbers only the shape counts.
@@ -77,7 +111,7 @@ class ConvInputGrad {
     const ort::Tensor dy = context.input(0), w = context.input(1), x = context.input(2);
     const ConvShape shape = attributes_.shape(x.shape, w.shape, dy.shape);
     auto* dx = static_cast<float*>(context.output(0, ort::kFloat, x.shape));
-    compute_.multiply(context, conv_input_product(shape, numbers(dy), numbers(w), dx), 3);
+    compute_.multiply(context, conv_input_product(shape, numbers(dy), numbers(w), nullptr, dx), 3);
   }
 
  private:
@@ -130,6 +164,11 @@ class ConvWeightGrad {
 
 const ort::CustomOp* conv_operator(const ort::Api& api) {
   static const ort::OperatorOf<Conv> op(api);
+  return &op;
+}
+
+const ort::CustomOp* conv_transpose_operator(const ort::Api& api) {
+  static const ort::OperatorOf<ConvTranspose> op(api);
   return &op;
 }
 

@@ -30,6 +30,7 @@ class ConvGrad {
   void compute(const ort::Context& context) const {
     const ort::Tensor dy = context.input(0), x = context.input(1), w = context.input(2);
     const ConvShape shape = attributes_.shape(x.shape, w.shape, dy.shape);
+    if (shape.dimensions() > 3) throw ort::Error("x has more than 3 spatial dimensions.");
     auto* dx = static_cast<float*>(context.optional_output(0, ort::kFloat, x.shape));
     auto* dw = static_cast<float*>(context.optional_output(1, ort::kFloat, w.shape));
     auto* db = static_cast<float*>(context.optional_output(2, ort::kFloat, {w.shape[0]}));

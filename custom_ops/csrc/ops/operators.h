@@ -17,6 +17,7 @@ const ort::CustomOp* gemm_operator(const ort::Api& api);
 const ort::CustomOp* quantize_range_operator(const ort::Api& api);
 const ort::CustomOp* quantize_blocks_operator(const ort::Api& api);
 const ort::CustomOp* conv_operator(const ort::Api& api);
+const ort::CustomOp* conv_transpose_operator(const ort::Api& api);
 const ort::CustomOp* conv_input_grad_operator(const ort::Api& api);
 const ort::CustomOp* conv_weight_grad_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_operator(const ort::Api& api);
