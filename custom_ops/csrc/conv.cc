@@ -34,16 +34,23 @@ struct Windows {
   int64_t position_count, source_count, taps;
 };
 
+// How many dimensions there are before the first that is more than one number.
+size_t count_idle(const ConvShape& shape) {
+  size_t d = 0;
+  while (d + 1 < shape.dimensions() && shape.in[d] == 1 && shape.out[d] == 1 &&
+         shape.kernel[d] == 1 && shape.pads[d] == 0) {
+    ++d;
+  }
+  return d;
+}
+
 // `to_input`: positions are inputs, and sources the outputs that they reach; else the other way about.
 Windows make_windows(const ConvShape& shape, bool to_input) {
   Windows made{};
-  made.positions = to_input ? shape.in : shape.out;
-  made.sources = to_input ? shape.out : shape.in;
-  made.position_count = product_of(made.positions);
-  made.source_count = product_of(made.sources);
-  made.taps = shape.taps();
-  made.runs.resize(shape.dimensions());
-  for (size_t d = 0; d < shape.dimensions(); ++d) {
+  for (size_t d = count_idle(shape); d < shape.dimensions(); ++d) {
+    made.positions.push_back(to_input ? shape.in[d] : shape.out[d]);
+    made.sources.push_back(to_input ? shape.out[d] : shape.in[d]);
+    std::vector<Run>& runs = made.runs.emplace_back();
     const int64_t stride = shape.strides[d];
     for (int64_t tap = 0; tap < shape.kernel[d]; ++tap) {
       const int64_t shift = tap * shape.dilations[d] - shape.pads[d];
@@ -51,10 +58,13 @@ Windows make_windows(const ConvShape& shape, bool to_input) {
       const int64_t beyond = shift < shape.in[d] ? divide_up(shape.in[d] - shift, stride) : 0;
       const int64_t count = std::max<int64_t>(std::min(beyond, shape.out[d]) - first, 0);
       const int64_t input = first * stride + shift;
-      made.runs[d].push_back(to_input ? Run{input, stride, first, 1, count}
-                                      : Run{first, 1, input, stride, count});
+      runs.push_back(to_input ? Run{input, stride, first, 1, count}
+                              : Run{first, 1, input, stride, count});
     }
   }
+  made.position_count = product_of(made.positions);
+  made.source_count = product_of(made.sources);
+  made.taps = shape.taps();
   return made;
 }
 
