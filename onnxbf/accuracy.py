@@ -209,10 +209,9 @@ def _terms(node: ir.Node) -> int | None:
         known = [size for size in sizes if isinstance(size, int)]
         if len(known) < len(sizes):
             return None
-        transposed, group = node.op_type == "ConvTranspose", node.attributes.get("group")
-        return math.prod(known) // (group.as_int() if transposed and group is not None else 1)
-    turned = node.attributes.get("transB")
-    place = -1 if len(shape) == 1 or (turned is not None and turned.as_int()) else -2
+        groups = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+        return math.prod(known) // groups
+    place = -1 if len(shape) == 1 or node.attributes.get_int("transB", 0) != 0 else -2
     size = shape[place]
     return size if isinstance(size, int) else None
 

@@ -141,6 +141,5 @@ def _terms(node: ir.Node) -> int:
     if node.op_type == "MatMul":
         return shape[-2] if len(shape) > 1 else shape[0]
     if node.op_type == "Gemm":
-        transposed = "transB" in node.attributes and node.attributes["transB"].as_int()
-        return shape[1 if transposed else 0]
+        return shape[1 if node.attributes.get_int("transB", 0) else 0]
     return math.prod(shape[1:])

@@ -50,7 +50,7 @@ def _product(node: ir.Node, index: int) -> int:
 
 
 def _flag(node: ir.Node, name: str) -> bool:
-    return name in node.attributes and bool(node.attributes[name].as_int())
+    return bool(node.attributes.get_int(name, 0))
 
 
 def _channels(node: ir.Node, index: int) -> int:

@@ -32,16 +32,13 @@ class Call:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
     def number(self, name: str, default: float) -> float:
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_float()
+        return self.node.attributes.get_float(name, default)
 
     def integer(self, name: str, default: int) -> int:
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_int()
+        return self.node.attributes.get_int(name, default)
 
     def text(self, name: str) -> str:
-        attribute = self.node.attributes.get(name)
-        return "" if attribute is None else attribute.as_string()
+        return self.node.attributes.get_string(name, "")
 
     def rank(self, value: ir.Value | None = None) -> int:
         """The number of axes of ``value``, by default of the first input."""
@@ -55,9 +52,9 @@ class Call:
 
     def axes(self) -> list[int] | None:
         """The axes of a reduction, an attribute or, since opset 18, an input; None: all of them."""
-        attribute = self.node.attributes.get("axes")
-        if attribute is not None:
-            return [axis % self.rank() for axis in attribute.as_ints()]
+        stated = self.node.attributes.get_ints("axes", None)
+        if stated is not None:
+            return [axis % self.rank() for axis in stated]
         value = self.input(1)
         if value is None:
             return [] if self.integer("noop_with_empty_axes", 0) else None

@@ -87,8 +87,7 @@ def _mean_variance(call: Call) -> ir.Value:
     """(x - mean) / (deviation + 1e-9), as ONNX defines it, from centered squares."""
     call = _as_one(call)
     b = call.b
-    stated = call.node.attributes.get("axes")
-    axes = [0, 2, 3] if stated is None else [*stated.as_ints()]
+    axes = [*call.node.attributes.get_ints("axes", (0, 2, 3))]
     centered = b.Sub(call.x, reduced(call, "ReduceMean", call.x, axes, keep=True))
     variance = reduced(call, "ReduceMean", b.Mul(centered, centered), axes, keep=True)
     value: ir.Value = b.Div(centered, b.Add(b.Sqrt(variance), b.constant(1e-9)))

@@ -100,13 +100,12 @@ def _reach(node: ir.Node, kernel: Sequence[int]) -> list[int]:
 
 
 def _kernel(node: ir.Node) -> Sequence[int]:
-    stated = node.attributes.get("kernel_shape")
-    return stated.as_ints() if stated is not None else _sizes(node, node.inputs[1])
+    stated = node.attributes.get_ints("kernel_shape", None)
+    return _sizes(node, node.inputs[1]) if stated is None else stated
 
 
 def _numbers(node: ir.Node, name: str, count: int, default: int = 1) -> Sequence[int]:
-    attribute = node.attributes.get(name)
-    return [default] * count if attribute is None else attribute.as_ints()
+    return node.attributes.get_ints(name, [default] * count)
 
 
 def _sizes(node: ir.Node, value: ir.Value | None) -> list[int]:

@@ -81,10 +81,7 @@ class KnownValues:
         if node.op_type != "Shape" or source.shape is None:
             return None
         sizes = [size if isinstance(size, int) else None for size in source.shape]
-        start, end = (node.attributes.get(name) for name in ("start", "end"))
-        return sizes[
-            None if start is None else start.as_int() : None if end is None else end.as_int()
-        ]
+        return sizes[node.attributes.get_int("start", None) : node.attributes.get_int("end", None)]
 
     def _part_of_sizes(self, node: ir.Node, depth: int) -> Array | None:
         """Some of a tensor's sizes, where those are fixed and others need not be."""

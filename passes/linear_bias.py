@@ -40,10 +40,10 @@ def _product(node: ir.Node) -> ir.Node | None:
 
 def _columns(product: ir.Node) -> int | None:
     """The columns of the weight; None where there is none, or they are not known."""
-    weight, turned = product.inputs[1], product.attributes.get("transB")
+    weight = product.inputs[1]
     if weight is None or constant_source(weight) is None:
         return None
-    last = turned is None or not turned.as_int()
+    last = not product.attributes.get_int("transB", 0)
     producer = weight.producer()
     if producer is not None and producer.op_type == "Transpose":
         weight, last = producer.inputs[0], not last

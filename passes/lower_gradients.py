@@ -81,10 +81,8 @@ def _conv_transpose(
 
 def _reached(builder: Builder, node: ir.Node, gradient: ir.Value) -> ir.Value:
     """Without the padding at the ends, where that would make room for another input."""
-    padding = node.attributes.get("output_padding")
-    added = [] if padding is None else padding.as_ints()
-    strides = node.attributes.get("strides")
-    steps = [1] * len(added) if strides is None else strides.as_ints()
+    added = node.attributes.get_ints("output_padding", ())
+    steps = node.attributes.get_ints("strides", [1] * len(added))
     cut = [d for d, (more, step) in enumerate(zip(added, steps)) if more >= step]
     if not cut:
         return gradient
@@ -191,8 +189,8 @@ def _resize_unit(forward: ir.Node, axis: int, size: int, resized: int) -> _Unit:
 
 def _scale(forward: ir.Node, axis: int, size: int, resized: int) -> float:
     """The scale that the node states, of which the sizes are a rounding; or else their ratio."""
-    axes = forward.attributes.get("axes")
-    position = axis if axes is None else list(axes.as_ints()).index(axis)
+    axes = forward.attributes.get_ints("axes", None)
+    position = axis if axes is None else list(axes).index(axis)
     for value in forward.inputs[1:3]:
         scales = None if value is None else constant_of(value)
         if scales is not None and scales.dtype is ir.DataType.FLOAT and scales.size > position:

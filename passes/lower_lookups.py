@@ -32,8 +32,8 @@ class LowerLookups(GraphPass):
 
 
 def _lower(node: ir.Node, names: Names) -> bool:
-    table, axis = _table(node), node.attributes.get("axis")
-    if table is None or table.shape is None or (axis is not None and axis.as_int() != 0):
+    table = _table(node)
+    if table is None or table.shape is None or node.attributes.get_int("axis", 0) != 0:
         return False
     sizes = [*table.shape]
     fixed = [size for size in sizes if isinstance(size, int)]

@@ -40,28 +40,22 @@ def length_of(node: ir.Node) -> int | None:
     x = node.inputs[0]
     if x is None or x.shape is None or len(x.shape) != 3:
         return None
-    size = x.shape[1 if number_of(node, "layout", 0) else 0]
+    size = x.shape[1 if node.attributes.get_int("layout", 0) else 0]
     return size if isinstance(size, int) else None
 
 
 def hidden_of(node: ir.Node) -> int | None:
     """The attribute, or the last size of R, (directions, gates x hidden, hidden)."""
-    stated = node.attributes.get("hidden_size")
+    stated = node.attributes.get_int("hidden_size", None)
     weights = node.inputs[2]
     if stated is not None:
-        return stated.as_int()
+        return stated
     size = None if weights is None or weights.shape is None else weights.shape[2]
     return size if isinstance(size, int) else None
 
 
-def number_of(node: ir.Node, name: str, default: int) -> int:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
-
-
 def direction_of(node: ir.Node) -> str:
-    attribute = node.attributes.get("direction")
-    return "forward" if attribute is None else attribute.as_string()
+    return node.attributes.get_string("direction", "forward")
 
 
 def is_initial_state(value: ir.Value) -> bool:
@@ -76,7 +70,7 @@ class Recurrence:
         self.node, self.b = node, b
         self.kind = KINDS[node.op_type]
         self.hidden = hidden_of(node) or 0
-        self.batch_first = bool(number_of(node, "layout", 0))
+        self.batch_first = bool(node.attributes.get_int("layout", 0))
         x = node.inputs[0]
         assert x is not None
         self.x: ir.Value = b.Transpose(x, perm=[1, 0, 2]) if self.batch_first else x

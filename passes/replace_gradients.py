@@ -70,8 +70,7 @@ def _conv(node: ir.Node) -> bool:
     shape = None if weights is None else weights.shape
     if shape is None or not isinstance(shape[0], int):
         return False
-    group = node.attributes.get("group")
-    maps = shape[0] // (1 if group is None else group.as_int())
+    maps = shape[0] // node.attributes.get_int("group", 1)
     if maps < _FEWEST_MAPS or all(size == 1 for size in shape[2:]):
         return False
     return len(shape) <= _LARGEST_RANK and _are_floats(node, 0, 1, 2)
@@ -98,12 +97,10 @@ def _pool(node: ir.Node) -> bool:
     if len(node.outputs) < 2 or not node.outputs[1].name or not _sizes(node.outputs[0]):
         return False
     attributes = node.attributes
-    rare = [attributes.get(name) for name in ("ceil_mode", "storage_order")]
-    pad, gaps = attributes.get("auto_pad"), attributes.get("dilations")
     return (
-        not any(attribute is not None and attribute.as_int() for attribute in rare)
-        and (pad is None or pad.as_string() == "NOTSET")
-        and (gaps is None or {*gaps.as_ints()} == {1})
+        not any(attributes.get_int(name, 0) for name in ("ceil_mode", "storage_order"))
+        and attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+        and {*attributes.get_ints("dilations", (1,))} == {1}
         and _are_floats(node, 0)
     )
 

@@ -38,14 +38,12 @@ class TrainBatchNorm(GraphPass):
                 "are not trained."
             )
             return
-        momentum = node.attributes.get("momentum")
-        epsilon = node.attributes.get("epsilon")
         trained = ir.node(
             "BatchNormInternal",
             node.inputs,
             {
-                "epsilon": 1e-5 if epsilon is None else epsilon.as_float(),
-                "momentum": 0.9 if momentum is None else momentum.as_float(),
+                "epsilon": node.attributes.get_float("epsilon", 1e-5),
+                "momentum": node.attributes.get_float("momentum", 0.9),
                 "training_mode": 1,
             },
             domain=_OWN_DOMAIN,

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxbf.builder import Builder
 from onnxbf.graph import REFUSAL_KEY, Names, replace_node
 from onnxbf.passes.base import GraphPass
-from onnxbf.passes.recurrent_node import KINDS, Recurrence, input_of, number_of
+from onnxbf.passes.recurrent_node import KINDS, Recurrence, input_of
 
 _DOMAIN = "com.microsoft"
 _SAVED = {"LSTM": 2, "GRU": 1}  # outputs beside those of ONNX: cell states and gates
@@ -56,7 +56,7 @@ def _obstacle(node: ir.Node) -> str:
         return "ONNX Runtime has no such gradient"
     if node.attributes.get("activations") is not None and not _has_usual_activations(node):
         return "its activations are not the usual ones"
-    if "clip" in node.attributes or number_of(node, "input_forget", 0):
+    if "clip" in node.attributes or node.attributes.get_int("input_forget", 0) != 0:
         return "it clips, or couples its gates"
     if input_of(node, 7) is not None:
         return "it has peepholes"

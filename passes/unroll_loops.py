@@ -187,8 +187,7 @@ class _Scan(_Unrolling):
             yield self.stacked(column[:: -1 if back else 1], axis)
 
     def integers(self, name: str, count: int) -> list[int]:
-        attribute = self.node.attributes.get(name)
-        return [0] * count if attribute is None else [*attribute.as_ints()]
+        return [*self.node.attributes.get_ints(name, [0] * count)]
 
 
 _UNROLLINGS: dict[str, type[_Unrolling]] = {"If": _If, "Loop": _Loop, "Scan": _Scan}

@@ -21,7 +21,6 @@ from onnxbf.passes.recurrent_node import (
     hidden_of,
     input_of,
     length_of,
-    number_of,
 )
 
 Step = Callable[[Builder, Cell, ir.Value, Sequence[ir.Value]], list[ir.Value]]
@@ -69,17 +68,16 @@ def _obstacle(node: ir.Node) -> str:
 
 
 def _activation_names(node: ir.Node) -> list[str]:
-    attribute = node.attributes.get("activations")
-    if attribute is None:
+    stated = node.attributes.get_strings("activations", None)
+    if stated is None:
         count = 2 if direction_of(node) == "bidirectional" else 1
         return [*KINDS[node.op_type].activations] * count
     known = {name.casefold(): name for name in ACTIVATIONS}
-    return [known.get(text.casefold(), text) for text in attribute.as_strings()]
+    return [known.get(text.casefold(), text) for text in stated]
 
 
 def _floats(node: ir.Node, name: str) -> Sequence[float]:
-    attribute = node.attributes.get(name)
-    return () if attribute is None else attribute.as_floats()
+    return node.attributes.get_floats(name, ())
 
 
 def _activations(node: ir.Node) -> list[Activation]:
@@ -131,7 +129,6 @@ class _Unrolled(Recurrence):
         recurrence = self.part(2, direction)
         assert recurrence is not None
         peepholes = self.part(7, direction) if self.node.op_type == "LSTM" else None
-        clip = self.node.attributes.get("clip")
         each = len(self.kind.activations)
         return Cell(
             self.hidden,
@@ -141,9 +138,9 @@ class _Unrolled(Recurrence):
             ()
             if peepholes is None
             else b.Split(peepholes, b.integers(*[self.hidden] * 3), axis=0, outputs=3),
-            None if clip is None else clip.as_float(),
-            bool(number_of(self.node, "input_forget", 0)),
-            bool(number_of(self.node, "linear_before_reset", 0)),
+            self.node.attributes.get_float("clip", None),
+            bool(self.node.attributes.get_int("input_forget", 0)),
+            bool(self.node.attributes.get_int("linear_before_reset", 0)),
         )
 
     def products(self, b: Builder, direction: int, bias: ir.Value | None) -> Sequence[ir.Value]:

@@ -30,8 +30,7 @@ class UseRunningStatistics(GraphPass):
 
 
 def _is_for_training(node: ir.Node) -> bool:
-    mode = node.attributes.get("training_mode")
-    return len(node.outputs) > 1 or (mode is not None and mode.as_int() != 0)
+    return len(node.outputs) > 1 or node.attributes.get_int("training_mode", 0) != 0
 
 
 def _use(node: ir.Node) -> None:

@@ -37,7 +37,7 @@ def _wanted(value: ir.Value) -> bool:
 
 def _product(node: ir.Node, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     (left, *_), (result, *_) = inputs, outputs
-    transposed = _integer(node, "transA")
+    transposed = node.attributes.get_int("transA", 0)
     return math.prod(result) * left[-2 if transposed else -1]
 
 
@@ -53,11 +53,6 @@ def _gradient(_: ir.Node, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> 
     """Of the input and of the weights: each as much as the convolution, where it is wanted."""
     wanted = sum(bool(shape) for shape in outputs[:2])
     return wanted * math.prod(inputs[0]) * math.prod(inputs[2][1:])
-
-
-def _integer(node: ir.Node, name: str) -> int:
-    attribute = node.attributes.get(name)
-    return 0 if attribute is None else attribute.as_int()
 
 
 _Count = Callable[[ir.Node, Sequence[Shape], Sequence[Shape]], Any]
