@@ -4,11 +4,12 @@
 
 All candidates take steps in turn within one process. Ratios are medians over the rounds, each to
 the step beside it, so what slows the machine down for a while slows both; milliseconds are those of
-the fastest round. The anchor is ONNX Runtime's Module and Optimizer on artifacts that its own
-generator made of the same model; the last columns are ratios to our own float32 step: of time, and
-of the processor's time, which others on the machine disturb less (on one thread: several wait for
-each other busily). PyTorch is measured where it is installed. All that run ONNX begin with the same
-weights, and with the same loss, which is checked.
+the fastest round. Each rests before its turn, until threads of the one before wait no longer: those
+of ONNX Runtime's Module do so busily, for some 20 ms after a run. The anchor is that Module and its
+Optimizer on artifacts that its own generator made of the same model; the last columns are ratios to
+our own float32 step: of time, and of the processor's time, which others on the machine disturb less
+(on one thread: several wait for each other busily). PyTorch is measured where it is installed. All
+that run ONNX begin with the same weights, and with the same loss, which is checked.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from onnxbf.training.trainer import Trainer
 ANCHOR = "ONNX Runtime's Module, its own artifacts"
 OURS = "our trainer, float32"
 RATE = 1e-3
+REST = 0.06  # seconds
 Step = Callable[[Array, Array], float]
 
 
@@ -160,6 +162,7 @@ def measure(
     names = list(steps)
     for index in range(-2, rounds):  # two rounds to warm up
         for name in names[index % len(names) :] + names[: index % len(names)]:
+            time.sleep(REST)
             start, busy = time.perf_counter(), time.process_time()
             for _ in range(count):
                 steps[name](*batch)

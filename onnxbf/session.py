@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _REGISTERED = "ai.onnxbf.registered"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FIRST_WITH_EXTERNAL_FOLDER = (1, 21)
+_STOP_SPINNING = "session.force_spinning_stop"
 _FATAL = 4  # severity of what is logged: errors come as exceptions, once is enough
 
 _INSTALL = "Install one: pip install 'onnxbf[training]' or 'onnxbf[inference]'."
@@ -185,6 +186,9 @@ def _options(*, threads: int | None, optimize: bool) -> SessionOptions:
     options: SessionOptions = runtime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or 0
+    # Threads wait busily for more to do, which pays within a run. They would go on after it for
+    # some 20 ms, and take a core from the session that runs next: a training step alternates two.
+    options.add_session_config_entry(_STOP_SPINNING, "1")
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
