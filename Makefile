@@ -1,5 +1,6 @@
 # make demo      convert a real model, run both, show what changed
 # make check     lint, type-check and test, with both supported runtimes
+# make check-neon  the kernels for AArch64, emulated (CONTRIBUTING.md)
 # make selftest  every kernel against its oracle, on this machine
 # make studies   the claims of papers, quickly
 # make bench     the figures of the README
@@ -20,7 +21,7 @@ SOURCES = setup.cfg setup.py pyproject.toml custom_ops/CMakeLists.txt \
 # With the runtime of .venv-inference, only what touches a runtime is tested again.
 RUNTIME_TESTS = tests/integration
 
-.PHONY: demo check lint test bench selftest studies clean python
+.PHONY: demo check check-neon lint test bench selftest studies clean python
 .NOTPARALLEL:
 
 demo: .venv/ready-$(VERSION)
@@ -37,6 +38,9 @@ lint: .venv/tested-$(VERSION)
 test: .venv/tested-$(VERSION) .venv-inference/tested-$(VERSION)
 	.venv-inference/bin/python -m pytest --quiet $(RUNTIME_TESTS)
 	.venv/bin/python -m pytest --quiet
+
+check-neon: .venv/made-$(VERSION)
+	tests/check_neon.sh .venv/bin/python
 
 bench: .venv/tested-$(VERSION)
 	.venv/bin/python benchmarks/run.py

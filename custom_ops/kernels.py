@@ -24,16 +24,7 @@ from onnxbf.custom_ops.library import (
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
 from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
-from onnxbf.formats import (
-    BFLOAT16,
-    FLOAT16,
-    Cast,
-    NumberFormat,
-    Overflow,
-    Rounding,
-    Specials,
-    Subnormals,
-)
+from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Specials, Subnormals
 from onnxbf.range_cast import Grouping, RangeCast
 
 
@@ -299,37 +290,39 @@ def kernels(instruction_set: str | None = None) -> Kernels:
     return Kernels(name, handle)
 
 
-def cpu_codes(
-    source: NDArray[np.float32], fmt: NumberFormat, rounding: Rounding
-) -> NDArray[np.uint16] | None:
-    """The codes that the CPU's own instruction gives; None where it has none for this.
+def cpu_codes(source: NDArray[np.float32], cast: Cast) -> NDArray[np.uint16] | None:
+    """The codes that the CPU's own instruction gives; None where it has none for ``cast``.
 
     Args:
         source: contiguous, a multiple of 16 numbers.
-        fmt: bfloat16, with rne (VCVTNEPS2BF16, which flushes subnormal numbers), or float16, with
-            rne, rtz, rup and rdn (VCVTPS2PH).
+        cast: to bfloat16 or float16, not saturating. x86 has ``bf16:rne{subnormals=flush}``
+            (VCVTNEPS2BF16), and rne, rtz, rup and rdn to float16 (VCVTPS2PH). Arm has these four to
+            both (BFCVTN, FCVTN), and to bfloat16 flushing and not.
     """
-    functions = load()
-    convert = {BFLOAT16: functions.onnxbf_cpu_bfloat16, FLOAT16: functions.onnxbf_cpu_float16}[fmt]
     if source.size % 16:
         raise ValueError(f"{source.size} numbers are no multiple of 16")
     codes = np.empty(source.shape, np.uint16)
-    mode = list(Rounding).index(rounding)
-    converted = convert(source.ctypes.data, codes.ctypes.data, source.size, mode)
+    converted = load().onnxbf_cpu_codes(
+        cast_spec(cast), source.ctypes.data, codes.ctypes.data, source.size
+    )
     return codes if converted else None
 
 
-def cpu_dots(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> NDArray[np.float32] | None:
-    """Dot products of bfloat16 codes by VDPBF16PS; None where the CPU lacks the instruction.
+def cpu_dots(
+    profile: Arithmetic, a: NDArray[np.uint16], b: NDArray[np.uint16]
+) -> NDArray[np.float32] | None:
+    """Dot products of bfloat16 codes by the CPU's own instruction; None where it has none.
 
     Args:
+        profile: ``avx512_bf16`` (VDPBF16PS), ``arm_bf16`` (BFDOT) or ``arm_ebf16`` (BFDOT, with
+            FPCR.EBF set).
         a, b: contiguous, of shape (dots, products): a multiple of 16, and an even number.
     """
     if a.shape != b.shape or a.ndim != 2 or a.shape[0] % 16 or a.shape[1] % 2:
         raise ValueError(f"shapes {a.shape} and {b.shape} are not those of dot products")
     dots = np.empty(a.shape[0], np.float32)
     count, products = a.shape
-    computed = load().onnxbf_cpu_dot_bfloat16(
-        a.ctypes.data, b.ctypes.data, dots.ctypes.data, count, products // 2
+    computed = load().onnxbf_cpu_dots(
+        str(profile).encode(), a.ctypes.data, b.ctypes.data, dots.ctypes.data, count, products // 2
     )
     return dots if computed else None

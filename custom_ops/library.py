@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 14  # kInterface in csrc/c_api.h
+_INTERFACE = 15  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -95,9 +95,8 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_quantize_blocks": (
         None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT,
     ),
-    "onnxbf_cpu_dot_bfloat16": (_INT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
-    "onnxbf_cpu_bfloat16": (_INT, _DATA, _DATA, _INDEX, _INT),
-    "onnxbf_cpu_float16": (_INT, _DATA, _DATA, _INDEX, _INT),
+    "onnxbf_cpu_codes": (_INT, _SPEC, _DATA, _DATA, _INDEX),
+    "onnxbf_cpu_dots": (_INT, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX),
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The self-test of one arithmetic profile: its kernels against its definition, on this machine.
 
 Every instruction set multiplies the same matrices; ``onnxbf.dot``, in exact fractions, says what
-each element should be. Where the profile is an instruction of some CPUs (VDPBF16PS), and this CPU
-has it, the instruction judges, too.
+each element should be. Where the profile is an instruction of some CPUs, and this CPU has it, the
+instruction judges, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.arithmetic import PROFILES, Arithmetic, Step
+from onnxbf.arithmetic import Arithmetic, Step
 from onnxbf.custom_ops import library
 from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
 from onnxbf.custom_ops.library import RandomKey
@@ -32,7 +32,11 @@ SHAPES = (  # rows, inner, columns: whole tiles, parts of tiles, single elements
 EMPTY = ((2, 0, 3), (0, 4, 3), (3, 4, 0), (0, 0, 0))
 WHOLE = ((130, 65, 70), (13, 1100, 33), (1, 40, 100), (100, 40, 1))
 _KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
-ON_CPU = "avx512_bf16"  # the profile that is an instruction
+ON_CPU = {  # the profiles that are instructions
+    "avx512_bf16": "VDPBF16PS",
+    "arm_bf16": "BFDOT",
+    "arm_ebf16": "BFDOT with FPCR.EBF",
+}
 BY_INSTRUCTION, EMULATED = "avx512_bf16", "avx512"  # kernels that use it, and those that do not
 CPU_ROWS, CPU_PRODUCTS = 1024, 8  # of a round; it compares CPU_ROWS**2 sums
 CPU_ROUNDS = 96  # 1e8 sums
@@ -114,12 +118,12 @@ def run_profile_checks(
             where,
         ),
     ]
-    if profile == PROFILES[ON_CPU]:
+    if instruction := ON_CPU.get(profile.name):
         probe = np.zeros((16, 2), np.uint16)
-        present = cpu_dots(probe, probe) is not None
-        detail = where if present else "this CPU has no VDPBF16PS"
+        present = cpu_dots(profile, probe, probe) is not None
+        detail = where if present else f"this CPU has no {instruction}"
         judge = partial(_against_cpu, profile, sets, 2 if quick else CPU_ROUNDS)
-        plans.append(("against VDPBF16PS", judge if present else Tally, detail))
+        plans.append((f"against {instruction}", judge if present else Tally, detail))
     if profile.step is Step.ODD_FIRST:
         present = BY_INSTRUCTION in library.instruction_sets()
         detail = f"{BY_INSTRUCTION}, {EMULATED}" if present else "this CPU has no AVX512_BF16"
@@ -208,7 +212,7 @@ def _against_cpu(profile: Arithmetic, sets: Sequence[Kernels], rounds: int) -> T
         codes = [(bits(make(rng, size)) >> 16).astype(np.uint16) for _ in "ab"]
         a, b = ((side.astype(np.uint32) << 16).view(np.float32) for side in codes)
         left = np.repeat(codes[0], CPU_ROWS, axis=0)
-        wanted = cpu_dots(left, np.tile(codes[1], (CPU_ROWS, 1)))
+        wanted = cpu_dots(profile, left, np.tile(codes[1], (CPU_ROWS, 1)))
         assert wanted is not None
         for used in sets[1:] or sets:  # the scalar kernels are slow, and judged above
             got = used.matmul(a, np.ascontiguousarray(b.T), profile, threads=all_threads())

@@ -58,7 +58,7 @@ def against_cpu(
     """
 
     def check(values: Floats) -> Tally:
-        tally, wanted = Tally(), cpu_codes(values, cast.format, cast.rounding)
+        tally, wanted = Tally(), cpu_codes(values, cast)
         if wanted is None:
             return tally
         for each in kernels:

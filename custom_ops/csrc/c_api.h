@@ -9,7 +9,7 @@
 
 // Grows by one whenever a declaration below or the random words change: tells an old library from a
 // new one.
-constexpr int32_t kInterface = 14;
+constexpr int32_t kInterface = 15;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -90,16 +90,11 @@ ONNXBF_EXPORT void onnxbf_random_words(const onnxbf::Kernels* kernels,
                                        const onnxbf::RandomKey* key, uint32_t* words,
                                        int64_t begin, int64_t end);
 
-// `count` dot products of `pairs` pairs of bfloat16 codes by VDPBF16PS, from +0 on: the judge of
-// avx512_bf16. `a` and `b` hold 2 * pairs codes for each. Returns 0, doing nothing, where the CPU
-// lacks the instruction. `count`: a multiple of 16.
-ONNXBF_EXPORT int32_t onnxbf_cpu_dot_bfloat16(const uint16_t* a, const uint16_t* b, float* out,
-                                              int64_t count, int64_t pairs);
-
-// The CPU's own conversions, as judges of the kernels: to bfloat16 (rounding is rne alone) and to
-// float16 (rne, rtz, rup, rdn). `count`: a multiple of 16. They return 0, doing nothing, where the
-// CPU lacks the instruction.
-ONNXBF_EXPORT int32_t onnxbf_cpu_bfloat16(const float* in, uint16_t* codes, int64_t count,
-                                          int32_t rounding);
-ONNXBF_EXPORT int32_t onnxbf_cpu_float16(const float* in, uint16_t* codes, int64_t count,
-                                         int32_t rounding);
+// The CPU's own conversion for a cast to bfloat16 or float16, and `count` dot products of `pairs` pairs
+// of bfloat16 codes, from +0 on, by the instruction that `arithmetic` names: judges of the kernels.
+// `a` and `b` hold 2 * pairs codes for each. `count`: a multiple of 16. They return 0, doing nothing,
+// where the CPU has no such instruction.
+ONNXBF_EXPORT int32_t onnxbf_cpu_codes(const onnxbf::CastSpec* spec, const float* in,
+                                       uint16_t* codes, int64_t count);
+ONNXBF_EXPORT int32_t onnxbf_cpu_dots(const char* arithmetic, const uint16_t* a, const uint16_t* b,
+                                      float* out, int64_t count, int64_t pairs);

@@ -22,6 +22,14 @@ class FloatEnvironment {
     set(0);  // FPCR
 #endif
   }
+#if defined(__aarch64__)
+  explicit FloatEnvironment(uint64_t control) : before_(get()) { set(control); }  // FPCR
+  static uint64_t get() {
+    uint64_t value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+  }
+#endif
   ~FloatEnvironment() { set(before_); }
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
@@ -33,11 +41,6 @@ class FloatEnvironment {
   static void set(Register value) { _mm_setcsr(value); }
 #elif defined(__aarch64__)
   using Register = uint64_t;
-  static Register get() {
-    Register value;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
-    return value;
-  }
   static void set(Register value) { __asm__ volatile("msr fpcr, %0" ::"r"(value) : "memory"); }
 #else
   using Register = uint32_t;

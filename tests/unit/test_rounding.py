@@ -15,10 +15,9 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxbf.custom_ops import probes
 from onnxbf.custom_ops.kernels import cpu_codes
+from onnxbf.custom_ops.selftest import CPU_INSTRUCTIONS
 from onnxbf.encoding import decode
 from onnxbf.formats import (
-    BFLOAT16,
-    FLOAT16,
     FORMATS,
     Cast,
     Overflow,
@@ -190,17 +189,10 @@ def test_agrees_with_onnx(round_: Round, name: str, overflow: Overflow) -> None:
 
 
 @pytest.mark.parametrize("round_", FAST.values(), ids=FAST)
-@pytest.mark.parametrize(
-    "cast",
-    [
-        Cast(BFLOAT16, subnormals=Subnormals.FLUSH),
-        *(Cast(FLOAT16, Rounding(mode)) for mode in ("rne", "rtz", "rup", "rdn")),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("cast", CPU_INSTRUCTIONS, ids=str)
 def test_agrees_with_the_cpu(round_: Round, cast: Cast) -> None:
     values = probes.upper_halves(0, 1, 0x1000, 0x7FFF, 0x8000, 0x8001, 0xEFFF, 0xFFFF)
-    codes = cpu_codes(values, cast.format, cast.rounding)
+    codes = cpu_codes(values, cast)
     if codes is None:
         pytest.skip("this CPU has no such instruction")
     assert same(round_(values, cast), decode(codes, cast.format))

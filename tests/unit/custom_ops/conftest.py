@@ -9,26 +9,27 @@ from collections.abc import Iterator
 
 import pytest
 
-MXCSR = 28  # where glibc's fenv_t on x86-64 has the control register of SSE
-CONTROL = {  # bits of it (Intel SDM, volume 1, 10.2.3)
-    "flush and denormals are zero": 0x8040,
-    "towards minus infinity": 0x2000,
-    "towards plus infinity": 0x4000,
-    "towards zero": 0x6000,
+# Where glibc's fenv_t has the control register, and bits of it: of MXCSR (Intel SDM, volume 1,
+# 10.2.3) and of FPCR (Arm Architecture Reference Manual).
+REGISTERS = {
+    "x86_64": (28, {"flush": 0x8040, "down": 0x2000, "up": 0x4000, "towards zero": 0x6000}),
+    "aarch64": (0, {"flush": 1 << 24, "down": 2 << 22, "up": 1 << 22, "towards zero": 3 << 22}),
 }
 
 
-@pytest.fixture(params=CONTROL.values(), ids=CONTROL)
+@pytest.fixture(params=["flush", "down", "up", "towards zero"])
 def control_register(request: pytest.FixtureRequest) -> Iterator[None]:
     """Computing with another rounding mode, or flushing subnormal numbers, on one thread."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        pytest.skip("knows the floating-point environment of Linux on x86-64 alone")
+    if sys.platform != "linux" or platform.machine() not in REGISTERS:
+        pytest.skip("knows the floating-point environment of Linux on x86-64 and AArch64 alone")
+    place, settings = REGISTERS[platform.machine()]
     libm = ctypes.CDLL("libm.so.6")
     before, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
     libm.fegetenv(before)
     libm.fegetenv(changed)
-    register = int.from_bytes(changed.raw[MXCSR:32], "little") | request.param
-    changed[MXCSR:32] = register.to_bytes(4, "little")
+    held = slice(place, place + 4)
+    register = int.from_bytes(changed.raw[held], "little") | settings[request.param]
+    changed[held] = register.to_bytes(4, "little")
     libm.fesetenv(changed)
     yield
     libm.fesetenv(before)

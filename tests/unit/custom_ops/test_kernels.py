@@ -192,7 +192,7 @@ def test_random_words(used: Kernels, begin: int) -> None:
 
 def test_conversions_of_the_cpu_take_whole_vectors() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
-        cpu_codes(np.ones(17, np.float32), BFLOAT16, Rounding.NEAREST_EVEN)
+        cpu_codes(np.ones(17, np.float32), Cast(BFLOAT16))
 
 
 NAMES = ["bf16", "e5m7", "e4m3fn"]

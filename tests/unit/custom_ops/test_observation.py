@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import platform
-import sys
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -175,22 +171,6 @@ def test_threads_and_memory_change_nothing(used: Kernels, threads: int) -> None:
     one = used.observe_update(alone, values, alone, cast)
     other = used.observe_update(alone, values, alone, cast, threads=threads)
     assert one.tobytes() == other.tobytes()
-
-
-@pytest.fixture(params=[0x8040, 0x6000], ids=["flush and denormals are zero", "towards zero"])
-def control_register(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Another setting of the floating-point control register, on this thread."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        pytest.skip("knows the floating-point environment of Linux on x86-64 alone")
-    libm = ctypes.CDLL("libm.so.6")
-    before, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
-    libm.fegetenv(before)
-    libm.fegetenv(changed)
-    register = int.from_bytes(changed.raw[28:32], "little") | request.param
-    changed[28:32] = register.to_bytes(4, "little")
-    libm.fesetenv(changed)
-    yield
-    libm.fesetenv(before)
 
 
 NORMAL = np.random.default_rng(0).standard_normal(5000).astype(np.float32)

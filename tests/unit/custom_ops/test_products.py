@@ -11,6 +11,7 @@ import pytest
 from onnxbf.arithmetic import PROFILES, parse_arithmetic
 from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
 from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.profile_selftest import ON_CPU
 from onnxbf.custom_ops.reference_products import product
 from onnxbf.errors import UnsupportedError
 from tests import operands
@@ -139,17 +140,18 @@ def test_keys_and_places_draw_apart(used: Kernels) -> None:
     assert all(not same_bits(found[0], other) for other in found[1:])
 
 
-def test_the_cpu_computes_avx512_bf16() -> None:
-    """Its own instruction, on numbers of all kinds; NaN with its payload."""
-    rng, profile = np.random.default_rng(3), PROFILES["avx512_bf16"]
+@pytest.mark.parametrize("name", ON_CPU)
+def test_the_cpu_computes(name: str) -> None:
+    """Its own instruction, on numbers of all kinds; NaN with its payload, where it has one."""
+    rng, profile = np.random.default_rng(3), PROFILES[name]
     probe = np.zeros((16, 2), np.uint16)
-    if cpu_dots(probe, probe) is None:
-        pytest.skip("this CPU has no VDPBF16PS")
+    if cpu_dots(profile, probe, probe) is None:
+        pytest.skip(f"this CPU has no {ON_CPU[name]}")
     for make in operands.ALL:
         a, b = (make(rng, (64, 50)) for _ in range(2))
         codes = [(side.view(np.uint32) >> 16).astype(np.uint16) for side in (a, b)]
         numbers = [(side.astype(np.uint32) << 16).view(np.float32) for side in codes]
-        wanted = cpu_dots(*codes)
+        wanted = cpu_dots(profile, *codes)
         assert wanted is not None
         for used in SETS:
             got = [used.matmul(x[np.newaxis], y[:, np.newaxis], profile) for x, y in zip(*numbers)]
@@ -172,7 +174,7 @@ def test_the_instruction_and_its_emulation_agree(text: str) -> None:
 @pytest.mark.parametrize("shapes", [((15, 2), (15, 2)), ((16, 3), (16, 3)), ((16, 2), (16, 4))])
 def test_dots_of_the_cpu_come_in_whole_vectors(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="not those of dot products"):
-        cpu_dots(*(np.zeros(shape, np.uint16) for shape in shapes))
+        cpu_dots(PROFILES["arm_bf16"], *(np.zeros(shape, np.uint16) for shape in shapes))
 
 
 def test_matrices_that_do_not_fit() -> None:

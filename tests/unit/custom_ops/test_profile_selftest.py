@@ -12,9 +12,10 @@ from onnxbf.custom_ops import profile_selftest
 from onnxbf.custom_ops.kernels import cpu_dots, kernels
 from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.profile_selftest import run_profile_checks
+from onnxbf.custom_ops.selftest import Check
 from onnxbf.formats import Cast, Rounding
 
-ON_CPU = "against VDPBF16PS"
+AGAINST = {name: f"against {judge}" for name, judge in profile_selftest.ON_CPU.items()}
 WRONG = [  # the kernels read the name alone, so that here the definition is another one
     replace(PROFILES["avx512_bf16"], flush=False),
     replace(PROFILES["fp32"], accumulator=Cast(PROFILES["fp32"].accumulator.format, Rounding.UP)),
@@ -36,10 +37,9 @@ def test_right_kernels_pass() -> None:
     profile = parse_arithmetic("chunked{size=3}")
     checks = list(run_profile_checks(profile, quick=True, threads=1))
     assert all(check.passed for check in checks)
-    ran = [check for check in checks if check.name != ON_CPU]
-    assert len(ran) == len(profile_selftest.NUMBERS) + 3
-    assert all(check.cases > 0 for check in ran)
-    assert all("scalar" in check.detail for check in ran)
+    assert len(checks) == len(profile_selftest.NUMBERS) + 3
+    assert all(check.cases > 0 for check in checks)
+    assert all("scalar" in check.detail for check in checks)
 
 
 @pytest.mark.usefixtures("few")
@@ -50,35 +50,49 @@ def test_wrong_bits_are_found(profile: Arithmetic) -> None:
     assert wrong and all("gave 0x" in check.detail for check in wrong)
 
 
+def _judged(name: str) -> Check:
+    """The check of a profile by the instruction that it is."""
+    checks = run_profile_checks(PROFILES[name], quick=True, threads=1)
+    (found,) = (check for check in checks if check.name == AGAINST[name])
+    return found
+
+
 @pytest.mark.usefixtures("few")
-def test_the_cpu_judges_where_it_can() -> None:
-    found, both = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2:]
-    assert found.name == ON_CPU and found.passed and both.passed
-    assert (both.cases > 0) is (profile_selftest.BY_INSTRUCTION in instruction_sets())
-    probe = np.zeros((16, 2), np.uint16)
-    if cpu_dots(probe, probe) is None:
-        assert found.cases == 0 and found.detail == "this CPU has no VDPBF16PS"
+@pytest.mark.parametrize("name", AGAINST)
+def test_the_cpu_judges_where_it_can(name: str) -> None:
+    found, probe = _judged(name), np.zeros((16, 2), np.uint16)
+    assert found.passed
+    if cpu_dots(PROFILES[name], probe, probe) is None:
+        assert found.cases == 0
+        assert found.detail == f"this CPU has no {profile_selftest.ON_CPU[name]}"
     else:
         assert found.cases >= 2 * profile_selftest.CPU_ROWS**2
 
 
 @pytest.mark.usefixtures("few")
-def test_sums_are_compared_with_the_cpus_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the scalar kernels in the place of the instruction, whose sums are of the same shape."""
+def test_both_ways_are_there_where_the_cpu_has_both() -> None:
+    both = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+    assert both.passed
+    assert (both.cases > 0) is (profile_selftest.BY_INSTRUCTION in instruction_sets())
 
-    def by_kernels(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        used, profile = kernels(), PROFILES["avx512_bf16"]
-        left, right = ((side.astype(np.uint32) << 16).view(np.float32) for side in (a, b))
-        rows = zip(left, right)
-        return np.concatenate([used.matmul(x[None], y[:, None], profile)[0] for x, y in rows])
 
+def by_kernels(profile: Arithmetic, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    used = kernels()
+    left, right = ((side.astype(np.uint32) << 16).view(np.float32) for side in (a, b))
+    rows = zip(left, right)
+    return np.concatenate([used.matmul(x[None], y[:, None], profile)[0] for x, y in rows])
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("name", AGAINST)
+def test_sums_are_compared_with_the_cpus_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the kernels' single sums in the place of the instruction, whose sums are alike."""
     monkeypatch.setattr(profile_selftest, "cpu_dots", by_kernels)
     monkeypatch.setattr(profile_selftest, "CPU_ROWS", 16)
-    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2]
+    found = _judged(name)
     assert found.passed and found.cases >= 2 * 16**2
-    monkeypatch.setattr(profile_selftest, "cpu_dots", lambda a, b: by_kernels(a, b) + 1)
-    found = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-2]
-    assert not found.passed
+    monkeypatch.setattr(profile_selftest, "cpu_dots", lambda *given: by_kernels(*given) + 1)
+    assert not _judged(name).passed
 
 
 @pytest.mark.usefixtures("few")
