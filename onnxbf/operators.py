@@ -178,7 +178,7 @@ OPERATORS: dict[str, Operator] = {
         SoftmaxGrad_13 ii
         LogSoftmaxGrad_13 ii
         AveragePoolGrad i
-        MaxPoolGrad i-
+        MaxPoolGrad i- o c
         GatherGrad --i
         GatherElementsGrad --i
         GatherNDGrad --i

@@ -210,7 +210,15 @@ def _moves(node: ir.Node) -> bool:
     if node.op_type == "Dropout":  # scales what it keeps when it is training
         training = node.inputs[2] if len(node.inputs) > 2 else None
         return training is None
-    return True
+    return node.op_type != "MaxPoolGrad" or not _windows_overlap(node)
+
+
+def _windows_overlap(node: ir.Node) -> bool:
+    """Whether an element may lie in several windows, whose gradients are then added up."""
+    sizes = node.attributes["kernel_shape"].as_ints()
+    ones = (1,) * len(sizes)
+    strides, dilations = (node.attributes.get_ints(n, ones) for n in ("strides", "dilations"))
+    return any(s <= (k - 1) * d for k, s, d in zip(sizes, strides, dilations, strict=True))
 
 
 def _text(node: ir.Node, name: str, default: str) -> str:

@@ -76,6 +76,8 @@ _HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x, int64[1] i) =
         "lo = Constant <value_float = 0.5> ()  m = Clip (a, lo)",
         "m = Sign (a)",
         "b = Greater (a, a)  m = Cast <to = 1> (b)",
+        "m = MaxPoolGrad <kernel_shape = [2,2], strides = [2,2]> (a, i)",
+        "m = MaxPoolGrad <kernel_shape = [2,1], strides = [3,1], dilations = [2,5]> (a, i)",
     ],
 )
 def test_moved_values_are_not_rounded_again(moves: str) -> None:
@@ -89,6 +91,9 @@ def test_moved_values_are_not_rounded_again(moves: str) -> None:
         "m = Add (a, a)",
         "m = Sigmoid (a)",
         "m = LeakyRelu (a)",
+        "m = MaxPoolGrad <kernel_shape = [2,2], strides = [2,1]> (a, i)",
+        "m = MaxPoolGrad <kernel_shape = [2,2], strides = [2,2], dilations = [1,2]> (a, i)",
+        "m = MaxPoolGrad <kernel_shape = [2,2]> (a, i)",
         "m = Concat <axis = 0> (a, x)",
         "p = Constant <value_ints = [0,0,1,1]> ()  v = Constant <value_float = 0.1> ()"
         "  m = Pad (a, p, v)",
