@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "casts.h"
 #include "float_environment.h"
-#include "turn.h"
 
 namespace onnxbf {
 namespace {
@@ -14,233 +14,258 @@ constexpr int64_t kPart = 256;        // numbers of each, rounded at a time
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Which positions of a dimension a tap takes to which sources: the j-th of `count` is `begin` + j * `step`,
-// and its source `source` + j * `source_step`. All other positions meet a zero.
-struct Run {
-  int64_t begin, step, source, source_step, count;
+// How a dimension of an image is laid out: source j stands at first + j * step, as far as that is within
+// size; all other places hold zeros.
+struct Axis {
+  int64_t size, first, step, sources;
 
-  // The source of a position; -1: none.
-  int64_t at(int64_t position) const {
-    const int64_t distance = position - begin;
-    if (distance < 0 || distance % step != 0 || distance / step >= count) return -1;
-    return source + distance / step * source_step;
+  // The source at a place; -1: none.
+  int64_t at(int64_t place) const {
+    const int64_t distance = place - first;
+    if (distance < 0 || distance % step != 0 || distance / step >= sources) return -1;
+    return distance / step;
   }
 };
 
-// What the windows of some positions hold of an image.
-struct Windows {
-  Sizes positions, sources;
-  std::vector<std::vector<Run>> runs;  // by dimension and tap
-  int64_t position_count, source_count, taps;
-};
+// A plane, or all of an image whose channels lie side by side.
+struct Plane {
+  std::vector<Axis> axes;
+  int64_t phases = 1;  // of the last axis: places that leave one remainder lie side by side
+  int64_t depth = 1;   // numbers at each place
 
-// How many dimensions there are before the first that is more than one number.
-size_t count_idle(const ConvShape& shape) {
-  size_t d = 0;
-  while (d + 1 < shape.dimensions() && shape.in[d] == 1 && shape.out[d] == 1 &&
-         shape.kernel[d] == 1 && shape.pads[d] == 0) {
-    ++d;
+  int64_t row() const { return divide_up(axes.back().size, phases) * phases * depth; }
+  int64_t rows() const {
+    int64_t count = 1;
+    for (size_t d = 0; d + 1 < axes.size(); ++d) count *= axes[d].size;
+    return count;
   }
-  return d;
-}
-
-// `to_input`: positions are inputs, and sources the outputs that they reach; else the other way about.
-Windows make_windows(const ConvShape& shape, bool to_input) {
-  Windows made{};
-  for (size_t d = count_idle(shape); d < shape.dimensions(); ++d) {
-    made.positions.push_back(to_input ? shape.in[d] : shape.out[d]);
-    made.sources.push_back(to_input ? shape.out[d] : shape.in[d]);
-    std::vector<Run>& runs = made.runs.emplace_back();
-    const int64_t stride = shape.strides[d];
-    for (int64_t tap = 0; tap < shape.kernel[d]; ++tap) {
-      const int64_t shift = tap * shape.dilations[d] - shape.pads[d];
-      const int64_t first = shift < 0 ? divide_up(-shift, stride) : 0;  // of the outputs
-      const int64_t beyond = shift < shape.in[d] ? divide_up(shape.in[d] - shift, stride) : 0;
-      const int64_t count = std::max<int64_t>(std::min(beyond, shape.out[d]) - first, 0);
-      const int64_t input = first * stride + shift;
-      runs.push_back(to_input ? Run{input, stride, first, 1, count}
-                              : Run{first, 1, input, stride, count});
+  int64_t floats() const { return rows() * row(); }
+  // From one place to the next, in each dimension.
+  Sizes steps() const {
+    Sizes made(axes.size(), depth);
+    int64_t step = row();
+    for (size_t d = axes.size() - 1; d-- > 0; step *= axes[d].size) made[d] = step;
+    return made;
+  }
+  // Which row of sources stands in a row; -1: none.
+  int64_t source_row(int64_t row) const {
+    int64_t found = 0, step = 1;
+    for (size_t d = axes.size() - 1; d-- > 0; row /= axes[d].size, step *= axes[d].sources) {
+      const int64_t source = axes[d].at(row % axes[d].size);
+      if (source < 0) return -1;
+      found += source * step;
     }
+    return found;
   }
-  made.position_count = product_of(made.positions);
-  made.source_count = product_of(made.sources);
-  made.taps = shape.taps();
+  // The sources of the last axis that have a place.
+  std::pair<int64_t, int64_t> span() const {
+    const Axis& last = axes.back();
+    const int64_t begin = last.first < 0 ? divide_up(-last.first, last.step) : 0;
+    const int64_t end = divide_up(std::max<int64_t>(last.size - last.first, 0), last.step);
+    return {begin, std::max(std::min(end, last.sources), begin)};
+  }
+};
+
+// What outputs meet of an input that is padded: position p and tap t the place p * stride + t * dilation.
+Plane padded_plane(const ConvShape& shape) {
+  Plane made;
+  for (size_t d = 0; d < shape.dimensions(); ++d) {
+    const int64_t reach = (shape.kernel[d] - 1) * shape.dilations[d] + 1;
+    const int64_t size = std::max<int64_t>((shape.out[d] - 1) * shape.strides[d] + reach, 0);
+    made.axes.push_back({size, shape.pads[d], 1, shape.in[d]});
+  }
   return made;
 }
 
-// A part of a row of positions: `count` of them from `first` on, `column` positions behind the first
-// segment's.
-struct Segment {
-  int64_t row, first, count, column;
-};
-
-// Calls body(segment) for the rows of positions that [first, first + count) touches.
-template <class Body>
-void for_segments(const Windows& windows, int64_t first, int64_t count, const Body& body) {
-  for (int64_t done = 0; done < count;) {
-    const int64_t width = windows.positions.back(), place = first + done;
-    const int64_t begin = place % width, length = std::min(width - begin, count - done);
-    body(Segment{place / width, begin, length, done});
-    done += length;
+// What inputs meet of the outputs, with zeros between them: position p and tap t the place
+// p + (last tap - t) * dilation.
+Plane spread_plane(const ConvShape& shape) {
+  Plane made;
+  for (size_t d = 0; d < shape.dimensions(); ++d) {
+    const int64_t before = (shape.kernel[d] - 1) * shape.dilations[d];
+    made.axes.push_back(
+        {shape.in[d] + before, before - shape.pads[d], shape.strides[d], shape.out[d]});
   }
+  return made;
 }
 
-// What a segment meets of an image.
-struct Met {
-  // The numbers of a row that a tap takes to the segment: from the first of them on, and to where.
-  struct Span {
-    int64_t from, to, count;
-  };
-  std::vector<int64_t> rows;  // where they begin, for each tap of all dimensions but the last; -1: none
-  std::vector<Span> spans;    // for each tap of the last one; `to`: from the segment's first position
+// A plane of sources whose rows have their places.
+class PlaneRows {
+ public:
+  explicit PlaneRows(Plane plane) : plane_(std::move(plane)) {
+    const int64_t rows = plane_.rows();
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t source = plane_.source_row(i);
+      if (source >= 0) rows_.push_back({source * plane_.axes.back().sources, i * plane_.row()});
+    }
+  }
 
-  void find(const Windows& windows, const Segment& segment) {
-    find_rows(windows, segment.row);
-    spans.clear();
-    for (const Run& run : windows.runs.back()) {
-      const int64_t before = std::max<int64_t>(segment.first - run.begin, 0);
-      const int64_t end = std::max<int64_t>(segment.first + segment.count - run.begin, 0);
-      const int64_t first = divide_up(before, run.step);
-      spans.push_back({run.source + first * run.source_step,
-                       run.begin + first * run.step - segment.first,
-                       std::min(divide_up(end, run.step), run.count) - first});
+  void lay(const float* sources, float* to) const {
+    const auto [begin, end] = plane_.span();
+    const Axis& last = plane_.axes.back();
+    std::fill_n(to, plane_.floats(), 0.0f);
+    for (const Row& row : rows_) {
+      if (last.step != 1 || plane_.phases != 1) {
+        spread(sources + row.source, begin, end, to + row.place);
+        continue;
+      }
+      const float* from = sources + row.source;
+      float* first = to + row.place + last.first;
+      for (int64_t j = begin; j < end; ++j) first[j] = from[j];
     }
   }
 
  private:
-  // From the last of these dimensions to the first, the taps of which change slowest.
-  void find_rows(const Windows& windows, int64_t row) {
-    rows.assign(1, 0);
-    int64_t size = windows.sources.back();
-    for (size_t d = windows.runs.size() - 1; d-- > 0; row /= windows.positions[d]) {
-      const int64_t position = row % windows.positions[d];
-      inner_.swap(rows);
-      rows.clear();
-      for (const Run& run : windows.runs[d]) {
-        const int64_t source = run.at(position);
-        for (const int64_t begin : inner_) {
-          rows.push_back(source < 0 || begin < 0 ? -1 : source * size + begin);
-        }
-      }
-      size *= windows.sources[d];
+  struct Row {
+    int64_t source, place;  // where it begins
+  };
+
+  void spread(const float* sources, int64_t begin, int64_t end, float* row) const {
+    const Axis& last = plane_.axes.back();
+    const int64_t of_phase = divide_up(last.size, plane_.phases);
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t place = last.first + j * last.step;
+      row[place % plane_.phases * of_phase + place / plane_.phases] = sources[j];
     }
   }
 
-  std::vector<int64_t> inner_;
+  Plane plane_;
+  std::vector<Row> rows_;
 };
 
-void copy(const float* from, int64_t from_step, int64_t count, float* to, int64_t to_step) {
-  if (from_step == 1 && to_step == 1) {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
-    return;
+// Row `index` of an image with its channels, `size` numbers each, side by side.
+void lay_channels(const Kernels& kernels, const Plane& plane, int64_t size, const float* sources,
+                  int64_t index, float* to) {
+  const int64_t source = plane.source_row(index), depth = plane.depth;
+  const Axis& last = plane.axes.back();
+  const auto [begin, end] = source < 0 ? std::pair<int64_t, int64_t>{0, 0} : plane.span();
+  const int64_t first = source < 0 ? 0 : last.first + begin, places = end - begin;
+  std::fill_n(to, first * depth, 0.0f);
+  if (places > 0) {
+    kernels.gradients.transpose(sources + source * last.sources + begin, size, depth, places,
+                                to + first * depth, depth, depth);
   }
-  for (int64_t i = 0; i < count; ++i) to[i * to_step] = from[i * from_step];
+  std::fill(to + (first + places) * depth, to + plane.row(), 0.0f);
 }
 
-// Columns are positions; sums run over planes and taps.
-Gather gather_windows(Windows windows) {
-  return [windows = std::move(windows)](const float* image, const PanelPart& part) {
-    const Run& any = windows.runs.back().front();
-    const auto across = static_cast<int64_t>(windows.runs.back().size());
-    const int64_t taps = windows.taps, size = windows.source_count;
-    Met met;
-    for_segments(windows, part.first, part.count, [&](const Segment& segment) {
-      met.find(windows, segment);
-      const float* plane = image + part.begin / taps * size;
-      size_t row = static_cast<size_t>(part.begin % taps / across);
-      size_t span = static_cast<size_t>(part.begin % across);
-      for (int64_t k = part.begin; k < part.end; ++k) {
-        const Met::Span& numbers = met.spans[span];
-        if (met.rows[row] >= 0) {
-          copy(plane + met.rows[row] + numbers.from, any.source_step, numbers.count,
-               part.to + part.places[k - part.begin] + segment.column + numbers.to, any.step);
-        }
-        if (++span < met.spans.size()) continue;
-        span = 0;
-        if (++row < met.rows.size()) continue;
-        row = 0;
-        plane += size;
-      }
-    });
-  };
-}
-
-// A column of weights: where its plane begins, and its tap.
-struct Column {
-  int64_t plane;
-  size_t row, span;
-};
-
-// Numbers [begin, end) of what a column meets, `step` apart.
-void fill(const Met& met, const float* planes, const Column& column, int64_t step, int64_t begin,
-          int64_t end, const int64_t* places, float* to) {
-  if (met.rows[column.row] < 0) return;
-  const Met::Span& span = met.spans[column.span];
-  const float* from = planes + column.plane + met.rows[column.row] + span.from;
-  for (int64_t j = begin; j < end; ++j) to[places[span.to + j]] = from[j * step];
-}
-
-// Four columns: where all of them meet something, they are turned together.
-void fill_four(const Met& met, const float* planes, const Column* columns, const int64_t* places,
-               float* to) {
-  int64_t begin = 0, end = INT64_MAX;
-  for (int64_t i = 0; i < 4; ++i) {
-    const Met::Span& span = met.spans[columns[i].span];
-    begin = std::max(begin, span.to);
-    end = std::min(end, met.rows[columns[i].row] < 0 ? 0 : span.to + span.count);
-  }
-  end = std::max(begin, end);
-  const float* rows[4];
-  for (int64_t i = 0; i < 4; ++i) {
-    const Met::Span& span = met.spans[columns[i].span];
-    const int64_t before = std::min(begin - span.to, span.count);
-    rows[i] = planes + columns[i].plane + met.rows[columns[i].row] + span.from + before;
-    fill(met, planes, columns[i], 1, 0, before, places, to + i);
-    fill(met, planes, columns[i], 1, std::max(end - span.to, before), span.count, places, to + i);
-  }
-  if (begin < end) turn_four(rows, end - begin, places + begin, to);
-}
-
-// Columns are planes and taps; sums run over images, `image_step` apart, and positions.
-Gather gather_turned_windows(Windows windows, int64_t image_step) {
-  return [windows = std::move(windows), image_step](const float* first_image,
-                                                    const PanelPart& part) {
-    const auto across = static_cast<int64_t>(windows.runs.back().size());
-    const int64_t taps = windows.taps, positions = windows.position_count;
-    std::vector<Column> columns;
-    for (int64_t i = part.first; i < part.first + part.count; ++i) {
-      columns.push_back({i / taps * windows.source_count, static_cast<size_t>(i % taps / across),
-                         static_cast<size_t>(i % across)});
+// All sums of an offset of each list; those of the last list change fastest.
+Sizes sums_of(const std::vector<Sizes>& lists) {
+  Sizes sums{0};
+  for (const Sizes& list : lists) {
+    Sizes longer;
+    longer.reserve(sums.size() * list.size());
+    for (const int64_t sum : sums) {
+      for (const int64_t offset : list) longer.push_back(sum + offset);
     }
-    const int64_t step = windows.runs.back().front().source_step;  // of positions, each meets a source
-    Met met;
-    for (int64_t k = part.begin; k < part.end;) {
-      const int64_t image = k / positions, place = k % positions;
-      const int64_t length = std::min(positions - place, part.end - k);
-      const float* planes = first_image + image * image_step;
-      for_segments(windows, place, length, [&](const Segment& segment) {
-        met.find(windows, segment);
-        const int64_t* places = part.places + (k - part.begin) + segment.column;
-        size_t i = 0;
-        for (; i + 4 <= columns.size() && step == 1; i += 4) {
-          fill_four(met, planes, &columns[i], places, part.to + i);
-        }
-        for (; i < columns.size(); ++i) {
-          fill(met, planes, columns[i], step, 0, met.spans[columns[i].span].count, places, part.to + i);
-        }
-      });
-      k += length;
-    }
+    sums.swap(longer);
+  }
+  return sums;
+}
+
+Sizes steps_of(int64_t count, int64_t step) {
+  Sizes made;
+  for (int64_t i = 0; i < count; ++i) made.push_back(i * step);
+  return made;
+}
+
+std::vector<Sizes> steps_of(const Sizes& counts, const Sizes& steps) {
+  std::vector<Sizes> made;
+  for (size_t d = 0; d < counts.size(); ++d) made.push_back(steps_of(counts[d], steps[d]));
+  return made;
+}
+
+std::vector<Sizes> joined(Sizes first, std::vector<Sizes> rest) {
+  rest.insert(rest.begin(), std::move(first));
+  return rest;
+}
+
+Sizes times(Sizes sizes, const Sizes& factors) {
+  for (size_t d = 0; d < sizes.size(); ++d) sizes[d] *= factors[d];
+  return sizes;
+}
+
+// `count` of them, one behind the other in memory.
+std::vector<const float*> behind(const float* first, int64_t count, int64_t step) {
+  std::vector<const float*> made;
+  for (int64_t i = 0; i < count; ++i) made.push_back(first + i * step);
+  return made;
+}
+
+// Images of `planes` planes, `size` numbers each.
+Images make_images(Plane plane, int64_t planes, int64_t size) {
+  Images images{};
+  images.parts = planes;
+  images.part_floats = plane.floats();
+  images.lay_out = [rows = PlaneRows(std::move(plane)), size](const float* from, int64_t part,
+                                                              float* to) {
+    rows.lay(from + part * size, to);
   };
+  return images;
+}
+
+// Columns are outputs; sums run over channels and taps.
+Images window_images(const ConvShape& shape) {
+  Plane plane = padded_plane(shape);
+  const int64_t stride = plane.phases = shape.strides.back();
+  const Sizes steps = plane.steps();
+  Sizes strides = times(steps, shape.strides);
+  strides.back() = 1;
+  std::vector<Sizes> taps = steps_of(shape.kernel, times(steps, shape.dilations));
+  for (int64_t& place : taps.back()) {
+    place = place % stride * (plane.row() / stride) + place / stride;
+  }
+  Images images = make_images(plane, shape.channels, shape.in_size());
+  images.outer = sums_of(steps_of(shape.out, strides));
+  images.inner = sums_of(joined(steps_of(shape.channels, plane.floats()), std::move(taps)));
+  return images;
+}
+
+// Columns are inputs; sums run over maps and taps.
+Images reached_images(const ConvShape& shape) {
+  const Plane plane = spread_plane(shape);
+  std::vector<Sizes> taps = steps_of(shape.kernel, times(plane.steps(), shape.dilations));
+  for (Sizes& offsets : taps) std::reverse(offsets.begin(), offsets.end());
+  Images images = make_images(plane, shape.maps, shape.out_size());
+  images.outer = sums_of(steps_of(shape.in, plane.steps()));
+  images.inner = sums_of(joined(steps_of(shape.maps, plane.floats()), std::move(taps)));
+  return images;
+}
+
+// Columns are channels and taps, or taps and channels, which lie side by side; sums run over outputs.
+Images turned_images(const ConvShape& shape, const Kernels& kernels, bool in_order) {
+  Plane plane = padded_plane(shape);
+  plane.depth = shape.channels;
+  const Sizes steps = plane.steps();
+  const Sizes channels = steps_of(shape.channels, 1);
+  std::vector<Sizes> columns = steps_of(shape.kernel, times(steps, shape.dilations));
+  columns.insert(in_order ? columns.begin() : columns.end(), channels);
+  Images images{};
+  images.parts = plane.rows();
+  images.part_floats = plane.row();
+  images.outer = sums_of(columns);
+  images.inner = sums_of(steps_of(shape.out, times(steps, shape.strides)));
+  const int64_t size = shape.in_size();
+  images.lay_out = [plane = std::move(plane), size, &kernels](const float* from, int64_t part,
+                                                              float* to) {
+    lay_channels(kernels, plane, size, from, part, to);
+  };
+  return images;
 }
 
 // `count` matrices that lie one behind the other, and of which each product of the batch takes the next;
 // behind the last comes the first again.
-Factor make_factor(const float* first, int64_t count, int64_t step, int64_t batch, Gather gather) {
+Factor make_factor(const float* first, int64_t count, int64_t step, int64_t batch) {
   Factor factor{};
-  factor.gather = std::move(gather);
-  for (int64_t i = 0; i < count; ++i) factor.matrices.push_back(first + i * step);
+  factor.matrices = behind(first, count, step);
   for (int64_t i = 0; i < batch; ++i) factor.used.push_back(i % count);
+  return factor;
+}
+
+Factor make_factor(Images images, std::vector<const float*> from, int64_t batch) {
+  Factor factor{};
+  images.from = std::move(from);
+  factor.images = std::make_shared<const Images>(std::move(images));
+  factor.used = steps_of(batch, 1);
   return factor;
 }
 
@@ -261,11 +286,11 @@ Product conv_product(const ConvShape& shape, const float* x, const float* w, con
   product.rows = shape.maps;
   product.columns = shape.out_size();
   product.inner = inner;
-  product.a = make_factor(w, shape.groups, shape.maps * inner, batch, nullptr);
+  product.a = make_factor(w, shape.groups, shape.maps * inner, batch);
   product.a.outer_stride = inner;
   product.a.inner_stride = 1;
-  product.b = make_factor(x, batch, shape.channels * shape.in_size(), batch,
-                          gather_windows(make_windows(shape, false)));
+  product.b = make_factor(window_images(shape),
+                          behind(x, batch, shape.channels * shape.in_size()), batch);
   product.out = y;
   add_bias(bias, shape.groups, batch, product);
   return product;
@@ -278,32 +303,33 @@ Product conv_input_product(const ConvShape& shape, const float* dy, const float*
   product.rows = shape.channels;
   product.columns = shape.in_size();
   product.inner = shape.maps * taps;
-  product.a = make_factor(w, shape.groups, shape.maps * shape.channels * taps, batch,
-                          nullptr);
+  product.a = make_factor(w, shape.groups, shape.maps * shape.channels * taps, batch);
   product.a.outer_stride = product.a.run = taps;
   product.a.inner_stride = 1;
   product.a.run_stride = shape.channels * taps;
-  product.b = make_factor(dy, batch, shape.maps * shape.out_size(), batch,
-                          gather_windows(make_windows(shape, true)));
+  product.b = make_factor(reached_images(shape),
+                          behind(dy, batch, shape.maps * shape.out_size()), batch);
   product.out = dx;
   add_bias(bias, shape.groups, batch, product);
   return product;
 }
 
-Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw) {
+Product conv_weight_product(const ConvShape& shape, const Kernels& kernels, bool in_order,
+                            const float* dy, const float* x, float* dw) {
   const int64_t plane = shape.channels * shape.in_size(), maps = shape.maps * shape.out_size();
+  const int64_t taps = shape.taps();
   Product product{};
   product.rows = shape.maps;
-  product.columns = shape.channels * shape.taps();
+  product.columns = shape.channels * taps;
   product.inner = shape.images * shape.out_size();
-  product.a = make_factor(dy, shape.groups, maps, shape.groups, nullptr);
+  product.a = make_factor(dy, shape.groups, maps, shape.groups);
   product.a.outer_stride = product.a.run = shape.out_size();
   product.a.inner_stride = 1;
   product.a.run_stride = shape.groups * maps;
-  product.b = make_factor(
-      x, shape.groups, plane, shape.groups,
-      gather_turned_windows(make_windows(shape, false), shape.groups * plane));
+  product.b = make_factor(turned_images(shape, kernels, in_order),
+                          behind(x, shape.images * shape.groups, plane), shape.groups);
   product.out = dw;
+  if (!in_order) product.places = sums_of({steps_of(taps, 1), steps_of(shape.channels, taps)});
   return product;
 }
 
@@ -311,6 +337,8 @@ void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
                         const std::vector<CastSpec>& casts, const float* dy, float* db,
                         const ParallelFor& parallel) {
   const int64_t maps = shape.groups * shape.maps, size = shape.out_size();
+  Casts cast(kernels);
+  for (const CastSpec& each : casts) cast.add(each);
   parallel(divide_up(maps, kMapsTogether), [&](int64_t task) {
     const FloatEnvironment nearest(false);
     const int64_t first = task * kMapsTogether, count = std::min(kMapsTogether, maps - first);
@@ -321,9 +349,7 @@ void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
         for (int64_t i = 0; i < count; ++i) {
           const float* from = dy + (image * maps + first + i) * size + begin;
           std::copy_n(from, length, part[i]);
-          for (const CastSpec& cast : casts) {
-            quantize_dequantize(kernels, cast, RandomKey{}, part[i], part[i], 0, length, 0);
-          }
+          cast(part[i], length);
         }
         for (int64_t k = 0; k < length; ++k) {
           for (int64_t i = 0; i < kMapsTogether; ++i) sums[i] += part[i][k];

@@ -1,5 +1,5 @@
-// A convolution and its gradients as matrix products (gemm.h), whose factors are gathered while panels are
-// packed: nothing is unfolded in memory. onnxbf/custom_ops/reference_conv.py is the specification.
+// A convolution and its gradients as matrix products (gemm.h), one of whose factors is gathered from images
+// while panels are packed: nothing is unfolded in memory. onnxbf/custom_ops/reference_conv.py is the specification.
 //
 // Where a window reaches beyond its image, or a weight meets no output, a product with zero is summed.
 #pragma once
@@ -19,8 +19,10 @@ Product conv_product(const ConvShape& shape, const float* x, const float* w, con
 Product conv_input_product(const ConvShape& shape, const float* dy, const float* w,
                            const float* bias, float* dx);
 
-// For each group maps x (channels x taps), summed over images and, within one, over outputs.
-Product conv_weight_product(const ConvShape& shape, const float* dy, const float* x, float* dw);
+// For each group maps x (channels x taps), summed over images and, within one, over outputs. `in_order`:
+// columns are computed in the order of memory, which costs time.
+Product conv_weight_product(const ConvShape& shape, const Kernels& kernels, bool in_order,
+                            const float* dy, const float* x, float* dw);
 
 // The sums of dy over images and, within one, over outputs, for each map: in order, in FP32. Numbers go
 // through `casts` beforehand.

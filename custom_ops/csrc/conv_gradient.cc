@@ -12,7 +12,6 @@ constexpr int64_t kBandOutputs = 512;     // in a unit of the weight gradient
 constexpr int64_t kFewestMaps = 64, kMostMaps = 256;  // in a block
 constexpr int64_t kProducts = 576;  // of an input, wanted in a block: it pays to turn it then
 constexpr int64_t kSliceRows = 64;
-constexpr int64_t kLongestVector = 16;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -167,6 +167,18 @@ void tile_float32(const Plan&, bool flush, int64_t count, const float* a, const 
   tile.store_to(sums);
 }
 
+template <int64_t kCount = kRows>
+void tile_rows(int64_t rows, bool flush, int64_t count, const float* a, const float* b,
+               float* sums) {
+  if constexpr (kCount > 1) {
+    if (rows < kCount) return tile_rows<kCount - 1>(rows, flush, count, a, b, sums);
+  }
+  Registers<kCount> tile;
+  tile.load_from(sums);
+  tile.add(AddFloat32{flush}, count, a, b);
+  tile.store_to(sums);
+}
+
 // bfloat16:rne, of which the sums that need a second look are known by their lower half. All others
 // round as if halves went up.
 struct AddBfloat16 {

@@ -1,55 +1,87 @@
 #include "gemm.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <atomic>
+#include <utility>
 
-#include "exact.h"
+#include "block_sums.h"
+#include "casts.h"
 #include "float_environment.h"
 #include "pack.h"
 
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kRowBlock = 96;     // rows of a task: several tiles, that one panel of b serves
-constexpr int64_t kDepthBlock = 192;  // products that they take in turn: what the nearest cache holds
-constexpr int32_t kWidestNearest = 12;  // mantissa bits
-constexpr int64_t kLargestBlock = kRowBlock * 32;  // sums of a task
 constexpr int64_t kFewPanels = 8;     // with so many, or fewer, of b, tasks are made as small as can be
-
-float float_of(uint32_t bits) {
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
+constexpr int64_t kImageFloats = 1 << 19;  // of images laid out, and of panels of b: what a core's own cache holds
+constexpr int64_t kFewTasks = 64, kMostPanels = 16;  // of tasks that pack panels of their own
+constexpr int64_t kPackFloats = 1 << 13;   // in a task
 
 class Multiplication {
  public:
-  Multiplication(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
+  // `at_once`: long sums, too, so that there are panels to settle NaNs by.
+  Multiplication(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,
+                 bool at_once = false)
       : kernels_(kernels),
         tiles_(kernels.tiles),
         arithmetic_(arithmetic),
         product_(product),
-        depth_(arithmetic.depth_of(product.inner)),
-        chunk_(arithmetic.chunk_of(product.inner)),
-        plan_(make_plan(arithmetic.accumulator)),
-        outer_plan_(make_plan(arithmetic.outer)),
-        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, form(), false),
+        sums_(kernels, arithmetic, product),
+        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, sums_.form(),
+           false),
         right_panels_(batch() * ((product.columns + tiles_.columns - 1) / tiles_.columns)),
-        late_(product.b.gather != nullptr && right_panels_ > kFewPanels),
-        b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns, form(),
-           late_) {}
+        images_(product.b.images.get()),
+        by_parts_(!at_once && images_ != nullptr && images_of_each() > 1 && sums_.is_divisible()),
+        late_(by_parts_ || (images_ != nullptr && right_panels_ > kFewPanels)),
+        b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns,
+           sums_.form(), late_),
+        sums_cast_(kernels),
+        result_cast_(kernels) {
+    sums_.read(a_);
+    sums_cast_.add(arithmetic.result);
+    result_cast_.add(product.result);
+  }
 
   void run(const ParallelFor& parallel) {
-    parallel(a_.tasks() + b_.tasks(), [&](int64_t i) {
-      const FloatEnvironment nearest(false);
-      i < a_.tasks() ? a_.run(i) : b_.run(i - a_.tasks());
-    });
-    const int64_t largest = kRowBlock / tiles_.rows;
-    if (late_) {
-      parallel(right_panels_, [&](int64_t i) { compute_late(i, largest); });
-      return;
+    pack(a_, parallel);
+    if (images_ == nullptr) {
+      pack(b_, parallel);
+      compute_packed(parallel);
+    } else if (by_parts_) {
+      compute_by_parts(parallel);
+    } else {
+      compute_by_products(parallel);
     }
+  }
+
+ private:
+  int64_t batch() const { return static_cast<int64_t>(product_.a.used.size()); }
+
+  int64_t images_of_each() const {
+    return static_cast<int64_t>(images_->from.size()) / batch();
+  }
+
+  void pack(const Packing& packing, const ParallelFor& parallel) const {
+    const int64_t tasks = packing.tasks();
+    const int64_t together = std::max<int64_t>(kPackFloats / (packing.task_floats() + 1), 1);
+    parallel((tasks + together - 1) / together, [&](int64_t i) {
+      const FloatEnvironment nearest(false);
+      for (int64_t task = i * together; task < std::min((i + 1) * together, tasks); ++task) {
+        packing.run(task);
+      }
+    });
+  }
+
+  void lay_out(const Canvases& canvases, const ParallelFor& parallel) const {
+    parallel(canvases.tasks(), [&](int64_t i) {
+      const FloatEnvironment nearest(false);
+      canvases.run(i, [&](float* numbers, int64_t count) { b_.finish(numbers, count); });
+    });
+  }
+
+  // All of b is packed.
+  void compute_packed(const ParallelFor& parallel) const {
+    const int64_t largest = kRowBlock / tiles_.rows;
     const int64_t tiles_of_block = right_panels_ > kFewPanels ? largest : 1;
     const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
     parallel(right_panels_ * row_blocks, [&](int64_t i) {
@@ -57,268 +89,162 @@ class Multiplication {
       const int64_t column = i % b_.panels(), first = i / b_.panels() % row_blocks * tiles_of_block;
       const int64_t last = std::min(first + tiles_of_block, a_.panels());
       const int64_t batch = i / b_.panels() / row_blocks;
-      compute({batch, first, last, column, b_.panel(used(product_.b, batch), column)});
+      const int64_t matrix = product_.b.used[static_cast<size_t>(batch)];
+      compute({batch, first, last, column, b_.panel(matrix, column)});
     });
   }
 
- private:
-  int64_t batch() const { return static_cast<int64_t>(product_.a.used.size()); }
+  // So many products at a time that their images stay in the cache.
+  void compute_by_products(const ParallelFor& parallel) {
+    const int64_t of_each = images_of_each();
+    const int64_t floats = std::max<int64_t>(images_->floats() * of_each, 1);
+    const int64_t wanted = late_ ? std::max<int64_t>(kImageFloats / floats, 1) : batch();
+    const int64_t together = std::min(wanted, batch());
+    Canvases canvases(*images_, batch(), together, of_each);
+    b_.take(canvases);
+    for (int64_t first = 0; first < batch(); first += together) {
+      const int64_t count = std::min(together, batch() - first);
+      canvases.choose(first, count, 0, of_each);
+      lay_out(canvases, parallel);
+      if (late_) {
+        const int64_t panels = count * b_.panels();
+        const int64_t of_task = std::clamp<int64_t>(panels / kFewTasks, 1, kMostPanels);
+        parallel((panels + of_task - 1) / of_task, [&](int64_t i) {
+          compute_late(first * b_.panels() + i * of_task,
+                       first * b_.panels() + std::min((i + 1) * of_task, panels));
+        });
+      } else {
+        pack(b_, parallel);
+        compute_packed(parallel);
+      }
+    }
+  }
 
-  // All products of a panel of b, which exists no longer than that.
-  void compute_late(int64_t index, int64_t tiles_of_block) const {
-    const int64_t batch = index / b_.panels(), column = index % b_.panels();
+  // All products of some panels of b, each of which exists no longer than that.
+  void compute_late(int64_t begin, int64_t end) const {
+    const int64_t largest = kRowBlock / tiles_.rows;
     const Panels own(1, b_.panel_floats());
-    {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t batch = i / b_.panels(), column = i % b_.panels();
+      {
+        const FloatEnvironment nearest(false);
+        b_.fill(batch, column, own[0]);
+      }
+      for (int64_t first = 0; first < a_.panels(); first += largest) {
+        compute({batch, first, std::min(first + largest, a_.panels()), column, own[0]});
+      }
+    }
+  }
+
+  // Long sums, of many images: those of some images at a time, to sums that stay.
+  void compute_by_parts(const ParallelFor& parallel) {
+    const int64_t period = images_->period(), all = images_of_each();
+    const int64_t panel = period * tiles_.columns;
+    const bool few = right_panels_ <= kFewPanels;
+    const int64_t floats = few ? std::max(images_->floats() * batch(), panel * right_panels_)
+                               : images_->floats() * batch();
+    int64_t together = std::max<int64_t>(kImageFloats / std::max<int64_t>(floats, 1), 1);
+    together = std::min(together + together % 2, all);  // pairs stay together
+    Canvases canvases(*images_, batch(), batch(), together);
+    b_.take(canvases);
+    const Panels sums(right_panels_, a_.panels() * sums_.tile_size());
+    const Panels panels(few ? right_panels_ : 0, b_.floats_of(together * period + 1));
+    for (int64_t i = 0; i < right_panels_; ++i) {
+      std::fill_n(sums[i], a_.panels() * sums_.tile_size(), 0.0f);
+    }
+    for (int64_t first = 0; first < all; first += together) {
+      const int64_t last = std::min(first + together, all);
+      canvases.choose(0, batch(), first, last - first);
+      lay_out(canvases, parallel);
+      const int64_t begin = first * period, end = last == all ? sums_.depth() : last * period;
+      few ? add_few(parallel, begin, end, panels, sums) : add_many(parallel, begin, end, sums);
+    }
+    std::atomic<bool> right{true};
+    parallel(right_panels_ * a_.panels(), [&](int64_t i) {
+      const int64_t index = i / a_.panels(), row = i % a_.panels();
       const FloatEnvironment nearest(false);
-      b_.fill(used(product_.b, batch), column, own[0]);
-    }
-    for (int64_t first = 0; first < a_.panels(); first += tiles_of_block) {
-      compute({batch, first, std::min(first + tiles_of_block, a_.panels()), column, own[0]});
-    }
+      const Block block{index / b_.panels(), row, row + 1, index % b_.panels(), nullptr};
+      if (!finish(block, sums[index] + row * sums_.tile_size())) right = false;
+    });
+    if (right) return;
+    Multiplication(kernels_, arithmetic_, product_, true).run(parallel);
   }
 
-  // The kernels that round by adding half a place count on NaNs whose payload does not carry.
-  Packing::Form form() const {
-    if (has_instruction()) return Packing::kPairs;
-    const bool rounds = !is_float32(arithmetic_.accumulator) || !is_float32(arithmetic_.outer);
-    return rounds ? Packing::kCleanFloats : Packing::kFloats;
+  // The products [begin, end), of few panels: all of these are packed, and tasks have one tile.
+  void add_few(const ParallelFor& parallel, int64_t begin, int64_t end, const Panels& panels,
+               const Panels& sums) const {
+    const int64_t length = kPackFloats / tiles_.columns / 2 * 2;
+    const int64_t parts = (end - begin + length - 1) / length;
+    parallel(right_panels_ * parts, [&](int64_t i) {
+      const FloatEnvironment nearest(false);
+      const int64_t index = i / parts, start = begin + i % parts * length;
+      b_.fill(index / b_.panels(), index % b_.panels(), start, std::min(start + length, end),
+              panels[index] + b_.floats_of(start - begin));
+    });
+    parallel(right_panels_ * a_.panels(), [&](int64_t i) {
+      const int64_t index = i / a_.panels(), row = i % a_.panels();
+      const Block block{index / b_.panels(), row,           row + 1,
+                        index % b_.panels(), panels[index], begin};
+      const FloatEnvironment environment(arithmetic_.flush);
+      sums_.add_products(block, begin, end, sums[index] + row * sums_.tile_size());
+    });
   }
 
-  // Whether the CPU has an instruction that adds two products as the profile says.
-  bool has_instruction() const {
-    return arithmetic_.step == kOddFirst && tiles_.bfloat16_pairs != nullptr;
+  // The same of many panels: tasks have one of them, of which they pack a part at a time.
+  void add_many(const ParallelFor& parallel, int64_t begin, int64_t end,
+                const Panels& sums) const {
+    parallel(right_panels_, [&](int64_t index) {
+      const int64_t batch = index / b_.panels(), column = index % b_.panels();
+      const Panels own(1, b_.floats_of(kDepthBlock));
+      for (int64_t start = begin; start < end; start += kDepthBlock) {
+        const int64_t stop = std::min(start + kDepthBlock, end);
+        {
+          const FloatEnvironment nearest(false);
+          b_.fill(batch, column, start, stop, own[0]);
+        }
+        const FloatEnvironment environment(arithmetic_.flush);
+        const Block block{batch, 0, a_.panels(), column, own[0], start};
+        sums_.add_products(block, start, stop, sums[index]);
+      }
+    });
   }
-
-  static bool is_bfloat16(const CastSpec& cast) {
-    return round_kernel(cast) == round_bf16_rne && cast.flush == 0 && cast.saturate == 0;
-  }
-
-  void round(const CastSpec& cast, float* numbers, int64_t count) const {
-    quantize_dequantize(kernels_, cast, RandomKey{}, numbers, numbers, 0, count, 0);
-  }
-
-  // Tiles of one product of the batch, one below the other.
-  struct Block {
-    int64_t batch, first, last, column;  // panels
-    const float* b;                      // that of `column`
-  };
 
   void compute(const Block& block) const {
     alignas(64) float sums[kLargestBlock];
-    std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
-    {
-      const FloatEnvironment environment(arithmetic_.flush);
-      if (adds_to_bfloat16()) {
-        add_short_chunks(block, sums);
-      } else {
-        arithmetic_.chunk == 0 ? add_products(block, 0, depth_, sums) : add_chunks(block, sums);
-      }
-    }
+    sums_.compute(block, sums);
     const FloatEnvironment nearest(false);
-    for (int64_t row = block.first; row < block.last; ++row) {
-      finish(block, row, sums + (row - block.first) * tile_size());
-    }
+    finish(block, sums);
   }
 
-  int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
-
-  static int64_t used(const Factor& factor, int64_t batch) {
-    return factor.used[static_cast<size_t>(batch)];
-  }
-  const float* left(const Block& block, int64_t row) const {
-    return a_.panel(used(product_.a, block.batch), row);
-  }
-
-  SumRandom random(const Block& block, int64_t row, int64_t rounding) const {
-    const int64_t first_row = block.batch * product_.rows + row * tiles_.rows;
-    const int64_t element = first_row * product_.columns + block.column * tiles_.columns;
-    return {product_.random, static_cast<uint64_t>(element), product_.columns,
-            static_cast<uint64_t>(rounding)};
-  }
-
-  // Adds the products [begin, end) to the sums of all tiles, those of a part at a time.
-  void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const {
-    const bool is_divisible = arithmetic_.step == kFma || arithmetic_.step == kOddFirst;
-    const int64_t length = is_divisible ? kDepthBlock : std::max<int64_t>(end - begin, 1);
-    for (int64_t start = begin; start < end; start += length) {
-      if (has_instruction()) {
-        add_pairs(block, start / 2, std::min(length, end - start) / 2, sums);
-        continue;
-      }
-      const float* b = block.b + start * tiles_.columns;
-      for (int64_t row = block.first; row < block.last; ++row) {
-        add_part(random(block, row, start), std::min(length, end - start),
-                 left(block, row) + start * tiles_.rows, b,
-                 sums + (row - block.first) * tile_size());
-      }
-    }
-  }
-
-  void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const {
-    const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
-    const uint32_t* b = pairs(block.b) + first * tiles_.columns;
-    for (int64_t row = block.first; row < block.last; ++row) {
-      const uint32_t* a = pairs(left(block, row)) + first * tiles_.rows;
-      tiles_.bfloat16_pairs(count, a, b, sums + (row - block.first) * tile_size());
-    }
-  }
-
-  void add_chunks(const Block& block, float* sums) const {
-    const int64_t tiles = block.last - block.first;
-    alignas(64) float inner[kLargestBlock];
-    for (int64_t start = 0; start < depth_; start += chunk_) {
-      std::fill_n(inner, tiles * tile_size(), 0.0f);
-      add_products(block, start, std::min(start + chunk_, depth_), inner);
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t rounding = product_.inner + start / chunk_;
-        add(random(block, block.first + i, rounding), inner + i * tile_size(),
-            sums + i * tile_size());
-      }
-    }
-  }
-
-  // Whether one kernel does all that there is to do with a chunk.
-  bool adds_to_bfloat16() const {
-    return arithmetic_.chunk != 0 && chunk_ <= kDepthBlock && arithmetic_.step == kFma &&
-           is_float32(arithmetic_.accumulator) && is_bfloat16(arithmetic_.outer);
-  }
-
-  void add_short_chunks(const Block& block, float* sums) const {
-    for (int64_t start = 0; start < depth_; start += chunk_) {
-      for (int64_t row = block.first; row < block.last; ++row) {
-        tiles_.chunk_bfloat16(plan_, false, std::min(chunk_, depth_ - start),
-                              left(block, row) + start * tiles_.rows,
-                              block.b + start * tiles_.columns,
-                              sums + (row - block.first) * tile_size());
-      }
-    }
-  }
-
-  // From the sums of a tile to the results in memory.
-  void finish(const Block& block, int64_t row_panel, float* sums) const {
-    const int64_t first_row = row_panel * tiles_.rows;
+  // From the sums of tiles to the results in memory. What stands beyond rows and columns is rounded, too.
+  // False where NaNs cannot be settled.
+  bool finish(const Block& block, float* sums) const {
+    if (!sums_.settle_nans(block, sums)) return false;
     const int64_t first_column = block.column * tiles_.columns;
-    const int64_t rows = std::min(tiles_.rows, product_.rows - first_row);
     const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
-    // The instruction gives the NaN that it gives.
-    const bool is_right = has_instruction() && arithmetic_.keeps_nan;
-    if (!is_right && tiles_.has_nan(sums)) replace_nans(block, row_panel, rows, columns, sums);
+    const int64_t first_row = block.first * tiles_.rows;
+    const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
+    const int64_t count = (block.last - block.first) * sums_.tile_size();
+    sums_cast_(sums, count);
     for (int64_t i = 0; i < rows; ++i) {
-      float* results = sums + i * tiles_.columns;
-      if (arithmetic_.result) round(*arithmetic_.result, results, columns);
-      scale(results, block.batch, first_row + i, first_column, columns);
-      if (product_.result) round(*product_.result, results, columns);
+      scale(sums + i * tiles_.columns, block.batch, first_row + i, first_column, columns);
+    }
+    result_cast_(sums, count);
+    for (int64_t i = 0; i < rows; ++i) {
       const int64_t row = block.batch * product_.rows + first_row + i;
-      std::copy_n(results, columns, product_.out + row * product_.columns + first_column);
+      put(sums + i * tiles_.columns, first_column, columns, product_.out + row * product_.columns);
     }
+    return true;
   }
 
-  void replace_nans(const Block& block, int64_t row_panel, int64_t rows, int64_t columns,
-                    float* sums) const {
-    for (int64_t i = 0; i < rows; ++i) {
-      float* results = sums + i * tiles_.columns;
-      for (int64_t j = 0; j < columns; ++j) {
-        if (results[j] == results[j]) continue;
-        results[j] = nan(left(block, row_panel) + i, block.b + j);
-      }
-    }
-  }
-
-  // Adds a chunk's sums to the sums of chunks.
-  void add(const SumRandom& random, const float* terms, float* sums) const {
-    const CastSpec& cast = arithmetic_.outer;
-    if (cast.rounding == kStochastic) {
-      const bool wide = round_kernel(cast) == round_wide_sr;
-      (wide ? tiles_.add_stochastic_wide : tiles_.add_stochastic_narrow)(outer_plan_, random, terms,
-                                                                         sums);
+  void put(const float* results, int64_t first, int64_t count, float* row) const {
+    if (product_.places.empty()) {
+      std::copy_n(results, count, row + first);
       return;
     }
-    const AddFunction function =
-        is_float32(cast) ? tiles_.add_float32 : tiles_.add_rounded[round_kernel(cast)];
-    function(outer_plan_, arithmetic_.flush, terms, sums);
-  }
-
-  // Adds `count` products to the sums of a tile.
-  void add_part(const SumRandom& random, int64_t count, const float* a, const float* b,
-                float* sums) const {
-    if (arithmetic_.step == kExact) return exact(count, a, b, sums);
-    if (arithmetic_.step == kAligned) return aligned(count, a, b, sums);
-    if (arithmetic_.accumulator.rounding == kStochastic) {
-      const bool wide = round_kernel(arithmetic_.accumulator) == round_wide_sr;
-      (wide ? tiles_.stochastic_wide : tiles_.stochastic_narrow)(plan_, random, count, a, b, sums);
-      return;
+    for (int64_t j = 0; j < count; ++j) {
+      row[product_.places[static_cast<size_t>(first + j)]] = results[j];
     }
-    const TileFunction function = kernel();
-    if (arithmetic_.step != kEvenOdd) {
-      function(plan_, arithmetic_.flush, count, a, b, sums);
-      return;
-    }
-    alignas(64) float odd[kLargestBlock] = {};
-    const int64_t half = count / 2;
-    function(plan_, arithmetic_.flush, half, a, b, sums);
-    function(plan_, arithmetic_.flush, half, a + half * tiles_.rows, b + half * tiles_.columns, odd);
-    tiles_.add_float32(plan_, arithmetic_.flush, odd, sums);
-  }
-
-  TileFunction kernel() const {
-    switch (arithmetic_.step) {
-      case kPair:
-        return tiles_.pair;
-      case kFusedPair:
-        return tiles_.fused_pair;
-      case kPairwise:
-        return tiles_.pairwise;
-      case kKahan:
-        return tiles_.kahan;
-      default:
-        break;
-    }
-    const CastSpec& cast = arithmetic_.accumulator;
-    if (is_float32(cast)) return tiles_.float32;
-    if (is_bfloat16(cast)) return tiles_.bfloat16;
-    const RoundKernel rounding = round_kernel(cast);
-    // Where few bits are dropped, most sums would be looked at again.
-    if (cast.mantissa_bits > kWidestNearest) return tiles_.rounded[rounding];
-    if (rounding == round_wide_rne) return tiles_.nearest_wide;
-    return rounding == round_narrow_rne ? tiles_.nearest_narrow : tiles_.rounded[rounding];
-  }
-
-  void exact(int64_t count, const float* a, const float* b, float* sums) const {
-    for (int64_t i = 0; i < tiles_.rows; ++i) {
-      for (int64_t j = 0; j < tiles_.columns; ++j) {
-        ExactSum sum;
-        for (int64_t k = 0; k < count; ++k) {
-          sum.add(a[k * tiles_.rows + i], b[k * tiles_.columns + j]);
-        }
-        sums[i * tiles_.columns + j] = sum.round();
-      }
-    }
-  }
-
-  void aligned(int64_t count, const float* a, const float* b, float* sums) const {
-    const CastSpec& operands = *arithmetic_.operands;
-    const bool rounds = !cuts_off(arithmetic_.accumulator);
-    const int32_t least_exponent = 2 - (1 << (operands.exponent_bits - 1));
-    const Alignment alignment{arithmetic_.bits, least_exponent, rounds};
-    for (int64_t start = 0; start < count; start += arithmetic_.group) {
-      const int64_t length = std::min(arithmetic_.group, count - start);
-      tiles_.aligned(alignment, length, a + start * tiles_.rows, b + start * tiles_.columns, sums);
-      if (rounds) round(arithmetic_.accumulator, sums, tiles_.rows * tiles_.columns);
-    }
-  }
-
-  // The NaN that a sum of a row and a column ends with: see onnxbf/dot.py.
-  float nan(const float* a, const float* b) const {
-    if (!arithmetic_.keeps_nan) return float_of(kQuietNan);
-    for (int64_t k = depth_ - 2; k >= 0; k -= 2) {
-      for (int64_t of_pair : {1, 0}) {  // of a pair, the even element stands second
-        const float left = a[(k + of_pair) * tiles_.rows];
-        const float right = b[(k + of_pair) * tiles_.columns];
-        if (left != left) return left;
-        if (right != right) return right;
-      }
-    }
-    return float_of(kQuietNan | kSign);
   }
 
   void scale(float* results, int64_t batch, int64_t row, int64_t first_column,
@@ -328,8 +254,14 @@ class Multiplication {
     if (product_.c == nullptr) return;
     const float* c = product_.c + row * product_.c_row_stride;
     if (!product_.c_first.empty()) c += product_.c_first[static_cast<size_t>(batch)];
+    const int64_t step = product_.c_column_stride;
+    if (step == 0) {
+      const float term = beta != 1 ? beta * c[0] : c[0];
+      for (int64_t j = 0; j < columns; ++j) results[j] += term;
+      return;
+    }
     for (int64_t j = 0; j < columns; ++j) {
-      const float term = c[(first_column + j) * product_.c_column_stride];
+      const float term = c[(first_column + j) * step];
       results[j] += beta != 1 ? beta * term : term;
     }
   }
@@ -338,13 +270,14 @@ class Multiplication {
   const TileKernels& tiles_;
   const Arithmetic& arithmetic_;
   const Product& product_;
-  int64_t depth_;  // products of each sum, those that fill up a pair among them
-  int64_t chunk_;
-  Plan plan_, outer_plan_;
+  BlockSums sums_;
   Packing a_;
   int64_t right_panels_;  // of b, in all products of the batch
-  bool late_;             // whether they are packed one by one
+  const Images* images_;  // nullptr: b has matrices
+  bool by_parts_;         // whether they are laid out and summed some at a time
+  bool late_;             // whether panels of b are packed one by one
   Packing b_;
+  Casts sums_cast_, result_cast_;  // before and after what is added
 };
 
 }  // namespace

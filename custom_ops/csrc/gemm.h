@@ -5,9 +5,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "arithmetic.h"
+#include "images.h"
 #include "instruction_sets.h"
 
 namespace onnxbf {
@@ -23,7 +25,6 @@ struct PanelPart {
   const int64_t* places;
   float* to;
 };
-using Gather = std::function<void(const float* matrix, const PanelPart& part)>;
 
 // One factor of a batch of products. Strides count numbers.
 struct Factor {
@@ -33,7 +34,7 @@ struct Factor {
   int64_t inner_stride;                // along the sums
   std::optional<CastSpec> cast;        // rounds it beforehand
   int64_t run = 0, run_stride = 0;     // after so many products the next run begins; 0: one run
-  Gather gather = nullptr;             // where strides do not say what a matrix holds
+  std::shared_ptr<const Images> images = nullptr;  // of `b`, which then has no matrices
 };
 
 struct Product {
@@ -48,6 +49,7 @@ struct Product {
   int64_t c_row_stride = 0, c_column_stride = 0;
   std::vector<int64_t> c_first{};  // where in c each product of the batch begins; empty: at 0
   std::optional<CastSpec> result;
+  std::vector<int64_t> places{};  // where in a row of `out` the columns stand; empty: in order
   RandomKey random{};  // of sums that are rounded stochastically; they are fewer than 2^32
 };
 

@@ -6,6 +6,7 @@
 #include "gradients.h"
 #include "aligned.h"
 #include "block.h"
+#include "panels.h"
 #include "plan.h"
 #include "range.h"
 #include "steps.h"
@@ -38,6 +39,9 @@ using MeasureUpdate = void (*)(const float* update, const float* before, const f
 // `plan`: of the accumulator. `flush`: see Arithmetic.
 using TileFunction = void (*)(const Plan& plan, bool flush, int64_t count, const float* a,
                               const float* b, float* sums);
+// The same for a tile of which only so many rows are used, and FP32 multiply-adds.
+using RowsFunction = void (*)(int64_t rows, bool flush, int64_t count, const float* a,
+                              const float* b, float* sums);
 // Adds a tile of terms to a tile of sums, rounding each sum.
 using AddFunction = void (*)(const Plan& plan, bool flush, const float* terms, float* sums);
 
@@ -64,7 +68,9 @@ using PairsFunction = void (*)(int64_t pairs, const uint32_t* a, const uint32_t*
 
 struct TileKernels {
   int64_t rows, columns;
+  GatherFunction gather;
   TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
+  RowsFunction float32_rows;
   AddFunction add_float32;
   TileFunction bfloat16;
   TileFunction chunk_bfloat16;  // adds a whole chunk's float32 sum, whose inner sums begin at zero

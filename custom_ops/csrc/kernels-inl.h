@@ -14,6 +14,7 @@
 #include "instruction_sets.h"
 #include "measure-inl.h"
 #include "order-inl.h"
+#include "panels-inl.h"
 #include "philox-inl.h"
 #include "range-inl.h"
 #include "rounding-inl.h"
@@ -106,7 +107,9 @@ const Kernels kernels = {
     {
         kRows,
         kVectors * kLanes,
+        gather,
         tile_float32,
+        tile_rows,
         add_tile<Float32>,
         tile_bfloat16,
         chunk_bfloat16,

@@ -9,7 +9,6 @@ namespace onnxbf {
 namespace {
 
 constexpr int64_t kBlock = 64;  // products, packed at a time: several chunks of amx_bf16
-constexpr int64_t kWidest = 32;
 constexpr int64_t kLine = 16;   // floats
 constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the same sets of a cache
 
@@ -44,8 +43,7 @@ Panels::Panels(int64_t count, int64_t floats)
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
                  int64_t size, int64_t inner, int64_t width, Form form, bool late)
-    : kernels_(kernels),
-      arithmetic_(arithmetic),
+    : arithmetic_(arithmetic),
       factor_(factor),
       size_(size),
       inner_(inner),
@@ -59,33 +57,41 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       flushes_(arithmetic.denormals_in_are_zero &&
                !(arithmetic.operands && arithmetic.operands->flush != 0)),
       form_(form),
-      memory_(late ? 0 : static_cast<int64_t>(factor.matrices.size()) * panels_, panel_floats()) {
-  add(factor.cast);
-  add(arithmetic.operands);
-}
-
-void Packing::add(const std::optional<CastSpec>& cast) {
-  if (!cast || is_float32(*cast)) return;
-  casts_.push_back({make_plan(*cast), kernels_.round[round_kernel(*cast)]});
+      casts_(kernels),
+      gather_(kernels.tiles.gather),
+      memory_(late ? 0 : count_matrices() * panels_, panel_floats()) {
+  casts_.add(factor.cast);
+  casts_.add(arithmetic.operands);
 }
 
 // By blocks, all panels in turn: reading goes along the rows of the matrix in memory.
 int64_t Packing::tasks() const {
   if (late_) return 0;
-  return static_cast<int64_t>(factor_.matrices.size()) * (by_blocks_ ? blocks_ : panels_);
+  return count_matrices() * (by_blocks_ ? blocks_ : panels_);
+}
+
+int64_t Packing::task_floats() const {
+  return by_blocks_ ? panels_ * width_ * kBlock : depth_ * width_;
 }
 
 void Packing::run(int64_t task) const {
   if (!by_blocks_) return fill(task / panels_, task % panels_, memory_[task]);
   const int64_t matrix = task / blocks_, begin = task % blocks_ * kBlock;
   for (int64_t panel = 0; panel < panels_; ++panel) {
-    pack(matrix, panel, begin, std::min(begin + kBlock, depth_), memory_[matrix * panels_ + panel]);
+    pack(matrix, panel, begin, std::min(begin + kBlock, depth_),
+         memory_[matrix * panels_ + panel] + floats_of(begin));
   }
 }
 
-void Packing::fill(int64_t matrix, int64_t index, float* memory) const {
-  for (int64_t begin = 0; begin < depth_; begin += kBlock) {
-    pack(matrix, index, begin, std::min(begin + kBlock, depth_), memory);
+int64_t Packing::count_matrices() const {
+  return static_cast<int64_t>(factor_.images != nullptr ? factor_.used.size()
+                                                        : factor_.matrices.size());
+}
+
+void Packing::fill(int64_t matrix, int64_t index, int64_t begin, int64_t end,
+                   float* memory) const {
+  for (int64_t k = begin; k < end; k += kBlock) {
+    pack(matrix, index, k, std::min(k + kBlock, end), memory + floats_of(k - begin));
   }
 }
 
@@ -104,18 +110,19 @@ void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
   const int64_t first = panel * width_;
   const int64_t count = std::min(width_, size_ - first);
   alignas(64) float block[kBlock * kWidest];
-  float* to = form_ == kPairs ? block : memory + begin * width_;
+  float* to = form_ == kPairs ? block : memory;
   const int64_t last = std::min(end, inner_);
-  if (factor_.gather != nullptr || count < width_ || last < end) {
-    std::fill_n(to, (end - begin) * width_, 0.0f);
-  }
+  if (count < width_ || last < end) std::fill_n(to, (end - begin) * width_, 0.0f);
   int64_t places[kBlock];
   for (int64_t k = begin; k < last; ++k) places[k - begin] = (place(k) - begin) * width_;
-  const float* from = factor_.matrices[static_cast<size_t>(matrix)];
   const PanelPart part{first, count, begin, last, places, to};
-  factor_.gather != nullptr ? factor_.gather(from, part) : copy_runs(from, part);
-  finish(to, (end - begin) * width_);
-  if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory + begin / 2 * width_);
+  if (factor_.images != nullptr) {
+    if (begin < last) canvases_->gather(gather_, matrix, part);
+  } else {
+    copy_runs(factor_.matrices[static_cast<size_t>(matrix)], part);
+    finish(to, (end - begin) * width_);
+  }
+  if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory);
 }
 
 void Packing::copy_runs(const float* from, const PanelPart& part) const {
@@ -156,9 +163,7 @@ void Packing::copy(const float* from, const PanelPart& part) const {
 }
 
 void Packing::finish(float* numbers, int64_t count) const {
-  for (const Step& step : casts_) {
-    step.round(step.plan, RandomKey{}, numbers, numbers, 0, count, false);
-  }
+  casts_(numbers, count);
   if (flushes_) {
     change(numbers, count, [](uint32_t bits) {
       return (bits & ~kSign) < kImplicitBit ? bits & kSign : bits;

@@ -7,7 +7,9 @@
 #include <memory>
 #include <vector>
 
+#include "casts.h"
 #include "gemm.h"
+#include "images.h"
 
 namespace onnxbf {
 
@@ -39,30 +41,35 @@ class Packing {
   // The work, in parts that may run at the same time; none where it is done late.
   int64_t tasks() const;
   void run(int64_t task) const;
+  int64_t task_floats() const;
 
   int64_t panels() const { return panels_; }  // of each matrix
   const float* panel(int64_t matrix, int64_t index) const {
     return memory_[matrix * panels_ + index];
   }
-  // One panel in memory of the caller's.
-  int64_t panel_floats() const { return depth_ * width_ / (form_ == kPairs ? 2 : 1); }
-  void fill(int64_t matrix, int64_t index, float* memory) const;
+  // One panel, or its products [begin, end), in memory of the caller's. `begin` is even.
+  int64_t panel_floats() const { return floats_of(depth_); }
+  int64_t floats_of(int64_t products) const {
+    return products * width_ / (form_ == kPairs ? 2 : 1);
+  }
+  void fill(int64_t matrix, int64_t index, float* memory) const {
+    fill(matrix, index, 0, depth_, memory);
+  }
+  void fill(int64_t matrix, int64_t index, int64_t begin, int64_t end, float* memory) const;
+
+  // What numbers go through on their way into a panel; those of images, before they are gathered.
+  void finish(float* numbers, int64_t count) const;
+  // Where the images of the products are from now on.
+  void take(const Canvases& canvases) { canvases_ = &canvases; }
 
  private:
-  struct Step {
-    Plan plan;
-    RoundFunction round;
-  };
-
-  void add(const std::optional<CastSpec>& cast);
   int64_t place(int64_t k) const;
+  int64_t count_matrices() const;
   void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end, float* memory) const;
   void copy_runs(const float* from, const PanelPart& part) const;
   void copy(const float* from, const PanelPart& part) const;
-  void finish(float* numbers, int64_t count) const;
   void pair_up(const float* numbers, int64_t pairs, float* words) const;
 
-  const Kernels& kernels_;
   const Arithmetic& arithmetic_;
   const Factor& factor_;
   int64_t size_, inner_, depth_, chunk_, width_, panels_, blocks_;
@@ -70,7 +77,9 @@ class Packing {
   bool late_;
   bool flushes_;
   Form form_;
-  std::vector<Step> casts_;
+  Casts casts_;
+  GatherFunction gather_;
+  const Canvases* canvases_ = nullptr;
   Panels memory_;
 };
 

@@ -145,7 +145,11 @@ class ConvWeightGrad {
     auto* dw = static_cast<float*>(context.optional_output(0, ort::kFloat, w.shape));
     auto* db = static_cast<float*>(context.optional_output(1, ort::kFloat, {w.shape[0]}));
     if (dw != nullptr) {
-      compute_.multiply(context, conv_weight_product(shape, numbers(dy), numbers(x), dw), 3);
+      const bool in_order = compute_.arithmetic.stochastic();  // random numbers are
+      compute_.multiply(context,
+                        conv_weight_product(shape, chosen_kernels(), in_order, numbers(dy),
+                                            numbers(x), dw),
+                        3);
     }
     if (db == nullptr) return;
     conv_bias_gradient(chosen_kernels(), shape, bias_casts_, numbers(dy), db,

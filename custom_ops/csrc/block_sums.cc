@@ -1,0 +1,249 @@
+#include "block_sums.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "exact.h"
+#include "float_environment.h"
+
+namespace onnxbf {
+namespace {
+
+constexpr int32_t kWidestNearest = 12;  // mantissa bits
+
+float float_of(uint32_t bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+bool is_bfloat16(const CastSpec& cast) {
+  return round_kernel(cast) == round_bf16_rne && cast.flush == 0 && cast.saturate == 0;
+}
+
+}  // namespace
+
+BlockSums::BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
+    : kernels_(kernels),
+      tiles_(kernels.tiles),
+      arithmetic_(arithmetic),
+      product_(product),
+      depth_(arithmetic.depth_of(product.inner)),
+      chunk_(arithmetic.chunk_of(product.inner)),
+      plan_(make_plan(arithmetic.accumulator)),
+      outer_plan_(make_plan(arithmetic.outer)) {}
+
+// The kernels that round by adding half a place count on NaNs whose payload does not carry.
+Packing::Form BlockSums::form() const {
+  if (has_instruction()) return Packing::kPairs;
+  const bool rounds = !is_float32(arithmetic_.accumulator) || !is_float32(arithmetic_.outer);
+  return rounds ? Packing::kCleanFloats : Packing::kFloats;
+}
+
+// Whether the CPU has an instruction that adds two products as the profile says.
+bool BlockSums::has_instruction() const {
+  return arithmetic_.step == kOddFirst && tiles_.bfloat16_pairs != nullptr;
+}
+
+const float* BlockSums::left(const Block& block, int64_t row) const {
+  return a_->panel(product_.a.used[static_cast<size_t>(block.batch)], row);
+}
+
+SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) const {
+  const int64_t first_row = block.batch * product_.rows + row * tiles_.rows;
+  const int64_t element = first_row * product_.columns + block.column * tiles_.columns;
+  return {product_.random, static_cast<uint64_t>(element), product_.columns,
+          static_cast<uint64_t>(rounding)};
+}
+
+void BlockSums::compute(const Block& block, float* sums) const {
+  std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
+  const FloatEnvironment environment(arithmetic_.flush);
+  if (adds_to_bfloat16()) {
+    add_short_chunks(block, sums);
+  } else {
+    arithmetic_.chunk == 0 ? add_products(block, 0, depth_, sums) : add_chunks(block, sums);
+  }
+}
+
+// Adds the products [begin, end) to the sums of all tiles, those of a part at a time.
+void BlockSums::add_products(const Block& block, int64_t begin, int64_t end, float* sums) const {
+  const int64_t length = is_divisible_step() ? kDepthBlock : std::max<int64_t>(end - begin, 1);
+  for (int64_t start = begin; start < end; start += length) {
+    if (has_instruction()) {
+      add_pairs(block, start, std::min(length, end - start), sums);
+      continue;
+    }
+    const float* b = block.b + (start - block.begin) * tiles_.columns;
+    for (int64_t row = block.first; row < block.last; ++row) {
+      add_part(random(block, row, start), rows_of(row), std::min(length, end - start),
+               left(block, row) + start * tiles_.rows, b,
+               sums + (row - block.first) * tile_size());
+    }
+  }
+}
+
+void BlockSums::add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const {
+  const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
+  const uint32_t* b = pairs(block.b) + (first - block.begin) / 2 * tiles_.columns;
+  for (int64_t row = block.first; row < block.last; ++row) {
+    const uint32_t* a = pairs(left(block, row)) + first / 2 * tiles_.rows;
+    tiles_.bfloat16_pairs(count / 2, a, b, sums + (row - block.first) * tile_size());
+  }
+}
+
+void BlockSums::add_chunks(const Block& block, float* sums) const {
+  const int64_t tiles = block.last - block.first;
+  alignas(64) float inner[kLargestBlock];
+  for (int64_t start = 0; start < depth_; start += chunk_) {
+    std::fill_n(inner, tiles * tile_size(), 0.0f);
+    add_products(block, start, std::min(start + chunk_, depth_), inner);
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t rounding = product_.inner + start / chunk_;
+      add(random(block, block.first + i, rounding), inner + i * tile_size(),
+          sums + i * tile_size());
+    }
+  }
+}
+
+// Whether one kernel does all that there is to do with a chunk.
+bool BlockSums::adds_to_bfloat16() const {
+  return arithmetic_.chunk != 0 && chunk_ <= kDepthBlock && arithmetic_.step == kFma &&
+         is_float32(arithmetic_.accumulator) && is_bfloat16(arithmetic_.outer);
+}
+
+void BlockSums::add_short_chunks(const Block& block, float* sums) const {
+  for (int64_t start = 0; start < depth_; start += chunk_) {
+    for (int64_t row = block.first; row < block.last; ++row) {
+      tiles_.chunk_bfloat16(plan_, false, std::min(chunk_, depth_ - start),
+                            left(block, row) + start * tiles_.rows,
+                            block.b + start * tiles_.columns,
+                            sums + (row - block.first) * tile_size());
+    }
+  }
+}
+
+bool BlockSums::settle_nans(const Block& block, float* sums) const {
+  if (has_instruction() && arithmetic_.keeps_nan) return true;  // it gives the NaN that it gives
+  const int64_t columns =
+      std::min(tiles_.columns, product_.columns - block.column * tiles_.columns);
+  for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
+    if (!tiles_.has_nan(sums)) continue;
+    if (block.b == nullptr && arithmetic_.keeps_nan) return false;
+    for (int64_t i = 0; i < rows_of(row); ++i) {
+      float* results = sums + i * tiles_.columns;
+      for (int64_t j = 0; j < columns; ++j) {
+        if (results[j] == results[j]) continue;
+        results[j] =
+            arithmetic_.keeps_nan ? nan(left(block, row) + i, block.b + j) : float_of(kQuietNan);
+      }
+    }
+  }
+  return true;
+}
+
+// Adds a chunk's sums to the sums of chunks.
+void BlockSums::add(const SumRandom& random, const float* terms, float* sums) const {
+  const CastSpec& cast = arithmetic_.outer;
+  if (cast.rounding == kStochastic) {
+    const bool wide = round_kernel(cast) == round_wide_sr;
+    (wide ? tiles_.add_stochastic_wide : tiles_.add_stochastic_narrow)(outer_plan_, random, terms,
+                                                                       sums);
+    return;
+  }
+  const AddFunction function =
+      is_float32(cast) ? tiles_.add_float32 : tiles_.add_rounded[round_kernel(cast)];
+  function(outer_plan_, arithmetic_.flush, terms, sums);
+}
+
+// Adds `count` products to the sums of a tile.
+void BlockSums::add_part(const SumRandom& random, int64_t rows, int64_t count, const float* a,
+              const float* b, float* sums) const {
+  if (arithmetic_.step == kExact) return exact(count, a, b, sums);
+  if (arithmetic_.step == kAligned) return aligned(count, a, b, sums);
+  if (arithmetic_.accumulator.rounding == kStochastic) {
+    const bool wide = round_kernel(arithmetic_.accumulator) == round_wide_sr;
+    (wide ? tiles_.stochastic_wide : tiles_.stochastic_narrow)(plan_, random, count, a, b, sums);
+    return;
+  }
+  const TileFunction function = kernel();
+  if (function == tiles_.float32 && is_divisible_step() && rows < tiles_.rows) {
+    tiles_.float32_rows(rows, arithmetic_.flush, count, a, b, sums);
+    return;
+  }
+  if (arithmetic_.step != kEvenOdd) {
+    function(plan_, arithmetic_.flush, count, a, b, sums);
+    return;
+  }
+  alignas(64) float odd[kLargestBlock] = {};
+  const int64_t half = count / 2;
+  function(plan_, arithmetic_.flush, half, a, b, sums);
+  function(plan_, arithmetic_.flush, half, a + half * tiles_.rows, b + half * tiles_.columns, odd);
+  tiles_.add_float32(plan_, arithmetic_.flush, odd, sums);
+}
+
+TileFunction BlockSums::kernel() const {
+  switch (arithmetic_.step) {
+    case kPair:
+      return tiles_.pair;
+    case kFusedPair:
+      return tiles_.fused_pair;
+    case kPairwise:
+      return tiles_.pairwise;
+    case kKahan:
+      return tiles_.kahan;
+    default:
+      break;
+  }
+  const CastSpec& cast = arithmetic_.accumulator;
+  if (is_float32(cast)) return tiles_.float32;
+  if (is_bfloat16(cast)) return tiles_.bfloat16;
+  const RoundKernel rounding = round_kernel(cast);
+  // Where few bits are dropped, most sums would be looked at again.
+  if (cast.mantissa_bits > kWidestNearest) return tiles_.rounded[rounding];
+  if (rounding == round_wide_rne) return tiles_.nearest_wide;
+  return rounding == round_narrow_rne ? tiles_.nearest_narrow : tiles_.rounded[rounding];
+}
+
+void BlockSums::exact(int64_t count, const float* a, const float* b, float* sums) const {
+  for (int64_t i = 0; i < tiles_.rows; ++i) {
+    for (int64_t j = 0; j < tiles_.columns; ++j) {
+      ExactSum sum;
+      for (int64_t k = 0; k < count; ++k) {
+        sum.add(a[k * tiles_.rows + i], b[k * tiles_.columns + j]);
+      }
+      sums[i * tiles_.columns + j] = sum.round();
+    }
+  }
+}
+
+void BlockSums::aligned(int64_t count, const float* a, const float* b, float* sums) const {
+  const CastSpec& operands = *arithmetic_.operands;
+  const bool rounds = !cuts_off(arithmetic_.accumulator);
+  const int32_t least_exponent = 2 - (1 << (operands.exponent_bits - 1));
+  const Alignment alignment{arithmetic_.bits, least_exponent, rounds};
+  for (int64_t start = 0; start < count; start += arithmetic_.group) {
+    const int64_t length = std::min(arithmetic_.group, count - start);
+    tiles_.aligned(alignment, length, a + start * tiles_.rows, b + start * tiles_.columns, sums);
+    if (rounds) {
+      quantize_dequantize(kernels_, arithmetic_.accumulator, RandomKey{}, sums, sums, 0,
+                          tile_size(), 0);
+    }
+  }
+}
+
+// The NaN, as VDPBF16PS gives it, that a sum of a row and a column ends with: see onnxbf/dot.py.
+float BlockSums::nan(const float* a, const float* b) const {
+  for (int64_t k = depth_ - 2; k >= 0; k -= 2) {
+    for (int64_t of_pair : {1, 0}) {  // of a pair, the even element stands second
+      const float left = a[(k + of_pair) * tiles_.rows];
+      const float right = b[(k + of_pair) * tiles_.columns];
+      if (left != left) return left;
+      if (right != right) return right;
+    }
+  }
+  return float_of(kQuietNan | kSign);
+}
+
+}  // namespace onnxbf

@@ -1,0 +1,74 @@
+// The sums of tiles of a matrix product, as a profile says: which kernels, in which chunks and parts.
+#pragma once
+
+#include <algorithm>
+
+#include "gemm.h"
+#include "pack.h"
+
+namespace onnxbf {
+
+constexpr int64_t kRowBlock = 96;     // rows of a block: several tiles, that one panel of b serves
+constexpr int64_t kDepthBlock = 192;  // products that they take in turn: what the nearest cache holds
+constexpr int64_t kLargestBlock = kRowBlock * kWidest;  // sums of a block
+
+// Tiles of one product of the batch, one below the other.
+struct Block {
+  int64_t batch, first, last, column;  // panels
+  const float* b;                      // that of `column`,
+  int64_t begin = 0;                   // from this product on
+};
+
+class BlockSums {
+ public:
+  BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product);
+
+  Packing::Form form() const;
+  // Where the panels of a are.
+  void read(const Packing& a) { a_ = &a; }
+
+  int64_t depth() const { return depth_; }  // products of each sum, those that fill up a pair among them
+  int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
+  int64_t rows_of(int64_t row_panel) const {
+    return std::min(tiles_.rows, product_.rows - row_panel * tiles_.rows);
+  }
+  // Whether a sum may be left and gone on with anywhere, but for within a pair.
+  bool is_divisible() const { return is_divisible_step() && arithmetic_.chunk == 0; }
+
+  // The sums of all products, of at most kRowBlock rows.
+  void compute(const Block& block, float* sums) const;
+  // Adds the products [begin, end) to the sums of all tiles, those of a part at a time. The caller has set
+  // the floating-point environment.
+  void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const;
+  // Makes NaNs what the profile says. False where that takes panels of b, and there are none.
+  bool settle_nans(const Block& block, float* sums) const;
+
+ private:
+  bool has_instruction() const;
+  bool is_divisible_step() const {
+    return arithmetic_.step == kFma || arithmetic_.step == kOddFirst;
+  }
+  bool adds_to_bfloat16() const;
+  const float* left(const Block& block, int64_t row) const;
+  SumRandom random(const Block& block, int64_t row, int64_t rounding) const;
+  void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const;
+  void add_chunks(const Block& block, float* sums) const;
+  void add_short_chunks(const Block& block, float* sums) const;
+  void add(const SumRandom& random, const float* terms, float* sums) const;
+  void add_part(const SumRandom& random, int64_t rows, int64_t count, const float* a,
+                const float* b, float* sums) const;
+  TileFunction kernel() const;
+  void exact(int64_t count, const float* a, const float* b, float* sums) const;
+  void aligned(int64_t count, const float* a, const float* b, float* sums) const;
+  float nan(const float* a, const float* b) const;
+
+  const Kernels& kernels_;
+  const TileKernels& tiles_;
+  const Arithmetic& arithmetic_;
+  const Product& product_;
+  int64_t depth_, chunk_;
+  Plan plan_, outer_plan_;
+  const Packing* a_ = nullptr;
+};
+
+}  // namespace onnxbf

@@ -1,0 +1,38 @@
+// Casts that numbers go through one after the other, worked out once.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "arithmetic.h"
+#include "instruction_sets.h"
+
+namespace onnxbf {
+
+class Casts {
+ public:
+  explicit Casts(const Kernels& kernels) : kernels_(kernels) {}
+
+  void add(const std::optional<CastSpec>& cast) {
+    if (!cast || is_float32(*cast)) return;
+    steps_.push_back({make_plan(*cast), kernels_.round[round_kernel(*cast)]});
+  }
+
+  // Rounds in place; not stochastically.
+  void operator()(float* numbers, int64_t count) const {
+    for (const Step& step : steps_) {
+      step.round(step.plan, RandomKey{}, numbers, numbers, 0, count, false);
+    }
+  }
+
+ private:
+  struct Step {
+    Plan plan;
+    RoundFunction round;
+  };
+
+  const Kernels& kernels_;
+  std::vector<Step> steps_;
+};
+
+}  // namespace onnxbf
