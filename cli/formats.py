@@ -89,7 +89,8 @@ def _print(formats: Sequence[NumberFormat]) -> None:
     console.print(roundings)
     console.print(
         "\nA cast is a format and a rounding: bf16, fp16:rtz, e4m3fn:rne{overflow=saturate}, "
-        "bf16:sr{bits=8}.\nAny eXmY with 2 to 8 exponent and 1 to 23 mantissa bits is a format.",
+        "bf16:sr{bits=8},\ne4m3fn:rne{scaling=current}, e5m2:rne{scaling=delayed,history=1024}.\n"
+        "Any eXmY with 2 to 8 exponent and 1 to 23 mantissa bits is a format.",
         highlight=False,
     )
 

@@ -18,6 +18,7 @@ from onnxbf.custom_ops.library import (
     CastSpec,
     RandomKey,
     RangeSpec,
+    ScaledSpec,
     instruction_sets,
     load,
 )
@@ -26,6 +27,7 @@ from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
 from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Specials, Subnormals
 from onnxbf.range_cast import Grouping, RangeCast
+from onnxbf.scaled_cast import Amax, Scale, ScaledCast
 
 
 def round_kernel(cast: Cast) -> str:
@@ -269,6 +271,36 @@ class Kernels:
             *sizes, threads,
         )  # fmt: skip
         return out
+
+    def quantize_scaled(
+        self,
+        x: NDArray[np.float32],
+        cast: ScaledCast,
+        state: NDArray[np.float32] | None = None,
+        key: RandomKey | None = None,
+        *,
+        threads: int = 1,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What ``scaled_quantizer.quantize_scaled`` gives, and ``next_state`` of a state.
+
+        Args:
+            x: contiguous.
+            state: as long as delayed scaling needs it; None for a current one.
+        """
+        spec = ScaledSpec(
+            cast_spec(cast.cast),
+            cast.history,
+            cast.amax is Amax.MOST_RECENT,
+            cast.margin,
+            cast.scale is Scale.POWER_OF_TWO,
+        )
+        out, after = np.empty_like(x), None if state is None else np.empty_like(state)
+        load().onnxbf_quantize_scaled(
+            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            x.size, (state is not None and state.ctypes.data) or None,
+            (after is not None and after.ctypes.data) or None, threads,
+        )  # fmt: skip
+        return out, after
 
 
 def _pointers(arrays: Sequence[NDArray[np.float32]]) -> ctypes.Array[ctypes.c_void_p]:

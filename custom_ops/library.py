@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 15  # kInterface in csrc/c_api.h
+_INTERFACE = 16  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -60,6 +60,15 @@ class BlockSpec(ctypes.Structure):
     )
 
 
+class ScaledSpec(ctypes.Structure):
+    """``onnxbf::ScaledSpec`` of csrc/scaled.h."""
+
+    _fields_ = (
+        ("cast", CastSpec),
+        *((name, ctypes.c_int32) for name in ("history", "most_recent", "margin", "power_of_two")),
+    )
+
+
 _SPEC, _KEY, _DATA = ctypes.POINTER(CastSpec), ctypes.POINTER(RandomKey), ctypes.c_void_p
 _INDEX, _INT, _TEXT = ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
 _LIST = ctypes.c_void_p  # of pointers, or of int64
@@ -94,6 +103,9 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     ),
     "onnxbf_quantize_blocks": (
         None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT,
+    ),
+    "onnxbf_quantize_scaled": (
+        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _DATA, _DATA, _INT,
     ),
     "onnxbf_cpu_codes": (_INT, _SPEC, _DATA, _DATA, _INDEX),
     "onnxbf_cpu_dots": (_INT, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX),

@@ -10,7 +10,8 @@ They are what the C++ operators are judged by, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -23,6 +24,7 @@ from onnxbf.block_quantizer import quantize_blocks
 from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
+from onnxbf.custom_ops.quantizers import attributes_delayed, attributes_scaled
 from onnxbf.custom_ops.reference_conv import (
     Conv,
     ConvInputGrad,
@@ -31,10 +33,8 @@ from onnxbf.custom_ops.reference_conv import (
 )
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.registry import (
-    BLOCK_DEFAULTS,
     CAST_DEFAULTS,
     DOMAIN,
-    RANGE_DEFAULTS,
     Attribute,
     attributes_block,
     attributes_cast,
@@ -54,6 +54,7 @@ from onnxbf.formats import (
 from onnxbf.philox import random_words
 from onnxbf.range_quantizer import quantize_range
 from onnxbf.rounding import round_array
+from onnxbf.scaled_quantizer import next_state, quantize_scaled
 
 STORED_TYPES: dict[NumberFormat, np.dtype[Any]] = {
     BFLOAT16: np.dtype(ml_dtypes.bfloat16),
@@ -95,6 +96,28 @@ class _Operator(OpRun):
             return round_array(x, cast)
         words = random_words(x.size, seed=int(full["seed"]), node=int(full["node"]), **place)
         return round_array(x, cast, words.reshape(x.shape))
+
+    def _words(
+        self,
+        x: NDArray[np.float32],
+        stochastic: bool,
+        step: NDArray[np.int64] | None,
+        attributes: Mapping[str, Attribute],
+    ) -> NDArray[np.uint32] | None:
+        """The random words of a tensor; None where it is not rounded stochastically."""
+        place = self._number("step", step, 2**32 - 1)
+        if not stochastic:
+            return None
+        seed, node = int(attributes.get("seed", 0)), int(attributes.get("node", 0))
+        return random_words(x.size, seed=seed, node=node, step=place)
+
+    @contextlib.contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """Let what goes wrong name the node."""
+        try:
+            yield
+        except (ValueError, SpecError, UnsupportedError) as error:
+            raise ModelError(f"{self._name()}: {error}") from None
 
     def _number(self, name: str, value: NDArray[np.int64] | None, high: int) -> int:
         """The number that an optional input holds, 0 where it is absent."""
@@ -160,15 +183,10 @@ class QuantizeRange(_Operator):
         step: NDArray[np.int64] | None = None,
         **attributes: Attribute,
     ) -> tuple[NDArray[np.float32]]:
-        full = {**RANGE_DEFAULTS, **attributes}
-        try:
+        with self._complaining():
             cast = attributes_range(attributes)
-            key = {"seed": int(full["seed"]), "node": int(full["node"])}
-            place = self._number("step", step, 2**32 - 1)
-            words = random_words(x.size, step=place, **key) if cast.stochastic else None
+            words = self._words(x, cast.stochastic, step, attributes)
             return (np.asarray(quantize_range(x, cast, words)),)
-        except (ValueError, SpecError, UnsupportedError) as error:
-            raise ModelError(f"{self._name()}: {error}") from None
 
 
 class QuantizeBlocks(_Operator):
@@ -180,15 +198,41 @@ class QuantizeBlocks(_Operator):
         step: NDArray[np.int64] | None = None,
         **attributes: Attribute,
     ) -> tuple[NDArray[np.float32]]:
-        full = {**BLOCK_DEFAULTS, **attributes}
-        try:
+        with self._complaining():
             cast = attributes_block(attributes)
-            key = {"seed": int(full["seed"]), "node": int(full["node"])}
-            place = self._number("step", step, 2**32 - 1)
-            words = random_words(x.size, step=place, **key) if cast.stochastic else None
+            words = self._words(x, cast.stochastic, step, attributes)
             return (np.asarray(quantize_blocks(x, cast, words)),)
-        except (ValueError, SpecError, UnsupportedError) as error:
-            raise ModelError(f"{self._name()}: {error}") from None
+
+
+class QuantizeScaled(_Operator):
+    """float32 scaled by its largest magnitude, to a format, and back."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32]]:
+        with self._complaining():
+            cast = attributes_scaled(attributes)
+            words = self._words(x, cast.stochastic, step, attributes)
+            return (quantize_scaled(x, cast, None, words),)
+
+
+class QuantizeDelayed(_Operator):
+    """The same, scaled by the largest magnitudes of the steps before."""
+
+    def _run(
+        self,
+        x: NDArray[np.float32],
+        state: NDArray[np.float32],
+        step: NDArray[np.int64] | None = None,
+        **attributes: Attribute,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with self._complaining():
+            cast = attributes_delayed(attributes)
+            words = self._words(x, cast.stochastic, step, attributes)
+            return quantize_scaled(x, cast, state, words), next_state(x, cast, state)
 
 
 class Quantize(_Operator):
@@ -242,6 +286,8 @@ REFERENCE_OPS: list[type[OpRun]] = [
     ObserveUpdate,
     Quantize,
     Dequantize,
+    QuantizeScaled,
+    QuantizeDelayed,
     QuantizeRange,
     QuantizeBlocks,
     MatMul,

@@ -67,6 +67,20 @@ BLOCK_DEFAULTS: Mapping[str, Attribute] = {
     "seed": 0,
     "node": 0,
 }
+# They saturate, so there is no choice for overflow.
+SCALED_DEFAULTS: Mapping[str, Attribute] = {
+    "exponent_bits": 4,
+    "mantissa_bits": 3,
+    "specials": "nan",
+    "rounding": "rne",
+    "subnormals": "keep",
+    "random_bits": 32,
+    "margin": 0,
+    "scale": "fp32",
+    "seed": 0,
+    "node": 0,
+}
+DELAYED_DEFAULTS: Mapping[str, Attribute] = {**SCALED_DEFAULTS, "history": 1024, "amax": "max"}
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 # Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
 _CONVOLUTION: Mapping[str, Attribute] = {
@@ -149,6 +163,18 @@ OPS: dict[str, CustomOp] = {
             ("x",),
             {},
             "a stored bfloat16, float16 or float8 tensor to float32",
+        ),
+        CustomOp(
+            "QuantizeScaled",
+            ("x", "step?"),
+            SCALED_DEFAULTS,
+            "float32 scaled by its largest magnitude, to a format, and back",
+        ),
+        CustomOp(
+            "QuantizeDelayed",
+            ("x", "state", "step?"),
+            DELAYED_DEFAULTS,
+            "the same, scaled by the largest magnitudes of the steps before, and the next state",
         ),
         CustomOp(
             "QuantizeRange",

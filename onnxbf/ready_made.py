@@ -52,6 +52,13 @@ _FP8 = {
     "weight_gradients": "bf16:rne",
 }
 
+
+def _scaled(scaling: str) -> Table:
+    """FP8 into matrix products as TransformerEngine's hybrid format has it."""
+    forward, backward = (f"{fmt}:rne{{{scaling}}}" for fmt in ("e4m3fn", "e5m2"))
+    return {**_FP8, "inputs": forward, "weights": forward, "gradients": backward}
+
+
 READY_MADE: Mapping[str, ReadyMade] = {
     "bf16": _both(
         "the BF16 study (Kalamkar et al., 2019): BF16 into and out of matrix products and "
@@ -74,6 +81,17 @@ READY_MADE: Mapping[str, ReadyMade] = {
         "FP8 into matrix products (E4M3 forward, E5M2 gradients, saturating, unscaled), "
         "BF16 out of them and into all other arithmetic",
         _FP8,
+        _read_only("bf16:rne"),
+    ),
+    "fp8-current": _both(
+        "as fp8, each tensor scaled by its own largest magnitude",
+        _scaled("scaling=current"),
+        _read_only("bf16:rne"),
+    ),
+    "fp8-delayed": _both(
+        "as fp8, each tensor scaled by its largest magnitudes of the 1024 steps before, as "
+        "NVIDIA TransformerEngine's DelayedScaling does",
+        _scaled("scaling=delayed,history=1024"),
         _read_only("bf16:rne"),
     ),
     "avx512-bf16": _both(

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxbf.arithmetic import Arithmetic, parse_arithmetic
-from onnxbf.block_cast import BlockCast, is_block_cast, parse_block_cast
+from onnxbf.casts import AnyCast, parse_any_cast
 from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
-from onnxbf.formats import Cast, parse_cast
+from onnxbf.formats import Cast
 from onnxbf.graph import Phase
 from onnxbf.operators import OPERATORS, Kind, Role
-from onnxbf.range_cast import RangeCast, is_range_cast, parse_range_cast
 from onnxbf.ready_made import FAMILIES, READY_MADE, ReadyMade
 from onnxbf.spec import Spec, parse_spec
 
@@ -30,8 +29,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-AnyCast = Cast | RangeCast | BlockCast
 
 _ANY = "*"
 # Operators that can sum as an arithmetic says.
@@ -244,9 +241,7 @@ def _check_arithmetic(rule: Rule) -> None:
 def _cast(value: Any) -> AnyCast:
     if not isinstance(value, str):
         raise SpecError(f'a cast is text like "bf16:rne", not {value!r}.')
-    if is_block_cast(value):
-        return parse_block_cast(value)
-    return parse_range_cast(value) if is_range_cast(value) else parse_cast(value)
+    return parse_any_cast(value)
 
 
 def _ops(value: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxbf.custom_ops.quantizers import QUANTIZERS
 from onnxbf.graph import (
     OPERATOR_KEY,
     SCALE,
@@ -178,10 +179,13 @@ def _is_split_bias(node: ir.Node, index: int, constant: ir.Value) -> bool:
     if any(size != 1 for size in list(constant.shape)[:-1]):
         return False
     producer = _producer(node.inputs[1 - index])
-    while producer is not None and producer.op_type in ("QuantizeDequantize", "Reshape"):
+    while producer is not None and producer.op_type in _PASSED:
         producer = _producer(producer.inputs[0])
     row = None if producer is None else find_operator(producer.domain, producer.op_type)
     return row is not None and row.kind is Kind.GEMM
+
+
+_PASSED = frozenset({*QUANTIZERS, "Reshape"})
 
 
 def _producer(value: ir.Value | None) -> ir.Node | None:

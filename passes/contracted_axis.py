@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from onnxbf.block_cast import BlockCast
+from onnxbf.casts import AnyCast
 from onnxbf.errors import UnsupportedError
 from onnxbf.graph import Phase, phase_of
 from onnxbf.operators import Kind
 from onnxbf.passes.choose import operator_of
-from onnxbf.recipe import AnyCast
 
 _LAST = -1
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxbf.block_cast import BlockCast
+from onnxbf.casts import AnyCast
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.graph import (
     GRADIENT_OF,
@@ -37,7 +38,7 @@ from onnxbf.passes.linear_bias import biased_products
 from onnxbf.passes.quantizer import Quantizer, producer_of
 from onnxbf.passes.written_norms import is_part, norm_nodes
 from onnxbf.range_cast import RangeCast
-from onnxbf.recipe import AnyCast, Recipe, Rule
+from onnxbf.recipe import Recipe, Rule
 from onnxbf.report import Covered, Skipped
 
 

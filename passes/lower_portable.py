@@ -22,7 +22,12 @@ from onnxbf.passes.written_norms import is_part, norm_nodes
 _FIRST_OPSET = {"BFLOAT16": 13, "FLOAT8E4M3FN": 19, "FLOAT8E5M2": 19}
 
 
-_WITHOUT_CAST = {"QuantizeRange": "over the range of numbers", "QuantizeBlocks": "in blocks"}
+_WITHOUT_CAST = {
+    "QuantizeRange": "over the range of numbers",
+    "QuantizeBlocks": "in blocks",
+    "QuantizeScaled": "scaled numbers",
+    "QuantizeDelayed": "scaled numbers",
+}
 
 
 @dataclass(frozen=True)

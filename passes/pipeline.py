@@ -26,6 +26,7 @@ from onnxbf.passes.insert_quantize import InsertQuantize
 from onnxbf.passes.lower_portable import LowerPortable
 from onnxbf.passes.round_weight_gradients import RoundWeightGradients
 from onnxbf.passes.saturate_constants import SaturateConstants
+from onnxbf.passes.scale_states import ScaleByCurrent
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import StampPhases
 from onnxbf.passes.type_functions import TypeFunctions
@@ -42,8 +43,13 @@ def rewrite(
     portable: bool = False,
     store_weights: NumberFormat | None = None,
     seed: int = 0,
+    keeps_scales: bool = False,
 ) -> Report:
-    """Run all passes on ``model``, in place. A model that was rewritten before stays as it is."""
+    """Run all passes on ``model``, in place. A model that was rewritten before stays as it is.
+
+    Args:
+        keeps_scales: whether nodes of delayed scaling will get a state, see scale_states.py.
+    """
     earlier = converted_with(model)
     if earlier is not None:
         return Report(earlier, already_converted=True)
@@ -63,6 +69,7 @@ def rewrite(
         SaturateConstants(report, recipe),
         InsertQuantize(report, recipe, selection, seed),
         RoundWeightGradients(report, recipe, selection, seed),
+        *([] if keeps_scales else [ScaleByCurrent(report)]),
         EliminateRedundant(report),
     ]
     if store_weights is not None:

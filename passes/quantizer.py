@@ -9,23 +9,19 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.block_cast import BlockCast
-from onnxbf.custom_ops.registry import (
-    DOMAIN,
-    block_attributes,
-    cast_attributes,
-    range_attributes,
-)
+from onnxbf.casts import AnyCast
+from onnxbf.custom_ops.quantizers import DELAYED, quantizer
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import PHASE_KEY, ROLE_KEY, Names, step_input
 from onnxbf.operators import Role
-from onnxbf.range_cast import RangeCast
-from onnxbf.recipe import AnyCast
 from onnxbf.report import Change, Report
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Makes QuantizeDequantize, QuantizeRange and QuantizeBlocks nodes for one model.
+    """Makes the nodes that round, of the operators in custom_ops/quantizers.py, for one model.
+
+    Those of delayed scaling get their state from scale_states.py.
 
     Args:
         seed: the seed of stochastic rounding; each node draws a stream of its own from it.
@@ -47,7 +43,7 @@ class Quantizer:
         quantize = ir.Node(
             DOMAIN,
             op_type,
-            [value] if step is None else [value, step],
+            _inputs(op_type, value, step),
             attributes,
             outputs=[rounded],
             name=f"{name}_quantize",
@@ -93,13 +89,13 @@ class Quantizer:
 @functools.lru_cache(maxsize=256)  # a model rounds thousands of tensors alike
 def _operator(cast: AnyCast, seed: int, node: int) -> tuple[str, Sequence[ir.Attr]]:
     """The operator that rounds, and its attributes."""
-    if isinstance(cast, RangeCast):
-        op_type, attributes = "QuantizeRange", range_attributes(cast, seed=seed, node=node)
-    elif isinstance(cast, BlockCast):
-        op_type, attributes = "QuantizeBlocks", block_attributes(cast, seed=seed, node=node)
-    else:
-        op_type, attributes = "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
+    op_type, attributes = quantizer(cast, seed=seed, node=node)
     return op_type, ir.convenience.convert_attributes(attributes)
+
+
+def _inputs(op_type: str, value: ir.Value, step: ir.Value | None) -> Sequence[ir.Value | None]:
+    inputs = [value, None] if op_type == DELAYED else [value]
+    return inputs if step is None else [*inputs, step]
 
 
 def _phase(value: ir.Value, node: ir.Node) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxbf.casts import AnyCast
 from onnxbf.graph import (
     GRADIENT,
     REARRANGES_OR_PARTS,
@@ -19,7 +20,7 @@ from onnxbf.operators import Role
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.choose import EVERYTHING, Selection, decide
 from onnxbf.passes.quantizer import Quantizer
-from onnxbf.recipe import AnyCast, Recipe
+from onnxbf.recipe import Recipe
 
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 

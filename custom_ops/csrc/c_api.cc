@@ -182,3 +182,12 @@ void onnxbf_quantize_blocks(const Kernels* kernels, const onnxbf::BlockSpec* spe
   };
   onnxbf::quantize_blocks(*kernels, *spec, *key, in, out, {outer, length, inner}, tasks);
 }
+
+void onnxbf_quantize_scaled(const Kernels* kernels, const onnxbf::ScaledSpec* spec,
+                            const RandomKey* key, const float* in, float* out, int64_t count,
+                            const float* state, float* next, int32_t threads) {
+  const onnxbf::Tasks tasks = [=](int64_t many, const std::function<void(int64_t)>& task) {
+    onnxbf::parallel_tasks(many, threads, task);
+  };
+  onnxbf::quantize_scaled(*kernels, *spec, *key, in, out, count, state, next, tasks);
+}

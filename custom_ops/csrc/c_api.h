@@ -4,12 +4,13 @@
 #include <cstdint>
 
 #include "instruction_sets.h"
+#include "scaled.h"
 
 #define ONNXBF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Grows by one whenever a declaration below or the random words change: tells an old library from a
 // new one.
-constexpr int32_t kInterface = 15;
+constexpr int32_t kInterface = 16;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -83,6 +84,13 @@ ONNXBF_EXPORT void onnxbf_quantize_blocks(const onnxbf::Kernels* kernels,
                                           const onnxbf::BlockSpec* spec,
                                           const onnxbf::RandomKey* key, const float* in, float* out,
                                           int64_t outer, int64_t length, int64_t inner,
+                                          int32_t threads);
+
+// Rounds scaled numbers (scaled.h) as a spec without a problem says.
+ONNXBF_EXPORT void onnxbf_quantize_scaled(const onnxbf::Kernels* kernels,
+                                          const onnxbf::ScaledSpec* spec,
+                                          const onnxbf::RandomKey* key, const float* in, float* out,
+                                          int64_t count, const float* state, float* next,
                                           int32_t threads);
 
 // The random words of the elements [begin, end).

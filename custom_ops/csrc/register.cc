@@ -28,6 +28,8 @@ Domain make_domain(const ort::Api& api) {
   add(gemm_operator(api));
   add(quantize_range_operator(api));
   add(quantize_blocks_operator(api));
+  add(quantize_scaled_operator(api));
+  add(quantize_delayed_operator(api));
   add(conv_operator(api));
   add(conv_transpose_operator(api));
   add(conv_input_grad_operator(api));

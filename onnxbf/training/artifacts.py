@@ -30,6 +30,7 @@ from onnxbf.graph import (
     Names,
     Phase,
     kind_of,
+    mark_kind,
 )
 from onnxbf.training.gradients import training_binding
 from onnxbf.training.graphs import TrainingGraphs
@@ -81,6 +82,7 @@ def make_artifacts(graphs: TrainingGraphs, optimizer: ir.Model) -> Artifacts:
     """
     training, evaluation = graphs.gradient.clone(), graphs.evaluation.clone()
     _unscale(training.graph)
+    _take_buffers(evaluation.graph, training.graph)
     for model in (training, evaluation):
         _order_inputs(model.graph)
         _order_outputs(model.graph, graphs.attached.loss)
@@ -134,6 +136,20 @@ def _unscale(graph: ir.Graph) -> None:
     scale.metadata_props.clear()
     scale.const_value = ir.tensor(np.ones((), np.float32), name=scale.name)
     graph.register_initializer(scale)
+
+
+def _take_buffers(evaluation: ir.Graph, training: ir.Graph) -> None:
+    """Make every buffer an input of the evaluation, in one order: Module hands all of them to both.
+
+    Delayed scaling of gradients, for one, is not part of an evaluation.
+    """
+    known = {value.name: value for value in evaluation.inputs if kind_of(value) == BUFFER}
+    evaluation.inputs[:] = [value for value in evaluation.inputs if value.name not in known]
+    for value in training.inputs:
+        if kind_of(value) == BUFFER:
+            unread = ir.Value(name=value.name, type=value.type, shape=value.shape)
+            mark_kind(unread, BUFFER)
+            evaluation.inputs.append(known.get(value.name, unread))
 
 
 def _order_inputs(graph: ir.Graph) -> None:

@@ -20,6 +20,7 @@ from onnxbf.passes.lower_lookups import LowerLookups
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.passes.replace_gradients import ReplaceGradients
 from onnxbf.passes.representable import node_cast
+from onnxbf.passes.scale_states import ReadScales, TrackScales
 from onnxbf.passes.split_gradients import SplitGradients
 from onnxbf.passes.stamp_phases import is_gradient_graph
 from onnxbf.recipe import Recipe
@@ -48,7 +49,8 @@ class TrainingGraphs:
         gradient: batch, parameters, buffers in; loss, predictions, gradients, next buffers out.
         update: parameters, slots, gradients, learning rate in; next parameters and slots out.
         evaluation: batch, parameters, buffers in; loss and predictions out.
-        state: the initial value of every parameter, slot and buffer.
+        state: the initial value of every parameter, slot and buffer, among them the states of
+            delayed scaling.
         attached: the names of the loss, the labels and the predictions.
         trained: the names of the parameters.
         buffers: the names of the running statistics.
@@ -86,10 +88,15 @@ class TrainingGraphs:
         gradient, evaluation, update = (
             model.clone() for model in (self.gradient, self.evaluation, self.update)
         )
-        report, _ = (
-            rewrite(model, recipe, selection=selection, portable=portable, seed=seed)
+        report, evaluated = (
+            rewrite(
+                model, recipe, selection=selection, portable=portable, seed=seed, keeps_scales=True
+            )
             for model in (gradient, evaluation)
         )
+        scales = TrackScales(report)
+        scales(gradient)
+        ReadScales(evaluated, scales.states)(evaluation)
         CounterDropout(report, seed)(gradient)
         _seed(update, seed)
         if not portable:
@@ -100,6 +107,7 @@ class TrainingGraphs:
             gradient=gradient,
             evaluation=evaluation,
             update=update,
+            state={**self.state, **scales.states},
             report=report,
             partial=partial,
         )

@@ -163,6 +163,7 @@ class Program:
         self.scalars = Scalars()
         self.weights, self.buffers = store
         self._moved = self.weights.groups_of(moved)
+        self._renewed = self.buffers.groups_of(stems(gradient, NEXT))
         state = self.weights.arrays()
         self.gradients = {f"{name}{GRADIENT}": np.zeros_like(state[name]) for name in trained}
         self._gradients = {name: share(array) for name, array in self.gradients.items()}
@@ -181,14 +182,14 @@ class Program:
         graph = self._graphs(measured).gradient
         key = (self.weights.sides, self.buffers.sides)
         binding = graph.run(key, self._read, self._write, batch)
-        self.buffers.advance()
+        self.buffers.advance(self._renewed)
         graph.measure(measured)
         return float(graph.output(binding, self._loss))
 
     def measure_again(self, batch: Batch) -> Measured:
         """What roundings did in the last ``backward``, which was of this batch."""
         measured: Measured = {}
-        self.buffers.advance()  # back to what it read
+        self.buffers.advance(self._renewed)  # back to what it read
         self.backward(batch, measured)
         return measured
 

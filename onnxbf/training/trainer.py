@@ -101,8 +101,9 @@ class Trainer:
         self._stop_on_nan = stop_on_nan
         self._health_every = health_every
         partial = graphs.partial
-        moved = stems((graphs if partial is None else partial.graphs).update, NEXT)
-        self._store = make_store(graphs.gradient, graphs.state, [moved])
+        fewest = graphs if partial is None else partial.graphs
+        moved, renewed = (stems(model, NEXT) for model in (fewest.update, fewest.gradient))
+        self._store = make_store(graphs.gradient, graphs.state, [moved], [renewed])
         observes = health_every > 0
         self._whole = self._part = _Part(graphs, self._store, threads, observes)
         self._partial = partial and _Part(partial.graphs, self._store, threads, observes)

@@ -114,15 +114,19 @@ class Store(NamedTuple):
 
 
 def make_store(
-    gradient: ir.Model, state: Mapping[str, Array], groups: Sequence[Collection[str]] = ()
+    gradient: ir.Model,
+    state: Mapping[str, Array],
+    groups: Sequence[Collection[str]] = (),
+    renewed: Sequence[Collection[str]] = (),
 ) -> Store:
     """A store of initial values.
 
     Args:
         gradient: a gradient graph, whose inputs say what is a buffer.
-        groups: see ``Variables``.
+        groups: of weights and slots, see ``Variables``.
+        renewed: of buffers.
     """
     running = {value.name for value in gradient.graph.inputs if kind_of(value) == BUFFER}
     weights = {name: array for name, array in state.items() if name not in running}
     buffers = {name: array for name, array in state.items() if name in running}
-    return Store(Variables(weights, groups), Variables(buffers))
+    return Store(Variables(weights, groups), Variables(buffers, renewed))

@@ -64,7 +64,7 @@ def check_state(run: Run, trainer: Trainer) -> None:
         assert same_bits(array, trainer.state()[name]), name
 
 
-@pytest.mark.parametrize("recipe", ["none", "bf16"])
+@pytest.mark.parametrize("recipe", ["none", "bf16", "fp8-delayed"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sgd_is_the_trainers_bit_for_bit(name: str, recipe: str, tmp_path: Path) -> None:
     graphs = graphs_of(name, "sgd", load_recipe(recipe))

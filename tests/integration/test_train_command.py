@@ -113,7 +113,16 @@ def test_an_update_by_several_batches_is_one_by_a_larger_batch(folder: Path) -> 
 
 LONG = (
     *("dropout.onnx", "--data", "train.npz", "--validation", "test.npz", "--epochs", "6"),
-    *("--batch-size", "2", "--recipe", "sr.toml", "--against", "none", "--checkpoint-every", "16"),
+    *(
+        "--batch-size",
+        "2",
+        "--recipe",
+        "sr.toml",
+        "--against",
+        "fp8-delayed",
+        "--checkpoint-every",
+        "16",
+    ),
     *("--accumulate", "2", "--loss-scale", "dynamic{growth_interval=50}"),
 )
 

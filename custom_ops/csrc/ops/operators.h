@@ -16,6 +16,8 @@ const ort::CustomOp* fused_matmul_operator(const ort::Api& api);
 const ort::CustomOp* gemm_operator(const ort::Api& api);
 const ort::CustomOp* quantize_range_operator(const ort::Api& api);
 const ort::CustomOp* quantize_blocks_operator(const ort::Api& api);
+const ort::CustomOp* quantize_scaled_operator(const ort::Api& api);
+const ort::CustomOp* quantize_delayed_operator(const ort::Api& api);
 const ort::CustomOp* conv_operator(const ort::Api& api);
 const ort::CustomOp* conv_transpose_operator(const ort::Api& api);
 const ort::CustomOp* conv_input_grad_operator(const ort::Api& api);

@@ -1,0 +1,104 @@
+#include "scaled.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "float_environment.h"
+#include "instruction_sets.h"
+
+namespace onnxbf {
+namespace {
+
+constexpr int64_t kPiece = int64_t{1} << 15;  // elements of a task
+constexpr int64_t kSecond = 2;                // operands: the second is one number for all
+
+float number(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Calls body(begin, end) for pieces of [0, count).
+template <class Body>
+void each_piece(int64_t count, const Tasks& tasks, const Body& body) {
+  tasks((count + kPiece - 1) / kPiece, [&](int64_t task) {
+    const FloatEnvironment environment(false);
+    body(task * kPiece, std::min(count, (task + 1) * kPiece));
+  });
+}
+
+// The largest magnitude; NaN where a number is NaN.
+float largest(const Kernels& kernels, const float* x, int64_t count, const Tasks& tasks) {
+  std::vector<uint32_t> found(static_cast<size_t>((count + kPiece - 1) / kPiece));
+  each_piece(count, tasks, [&](int64_t begin, int64_t end) {
+    found[static_cast<size_t>(begin / kPiece)] = kernels.blocks.largest(x + begin, end - begin);
+  });
+  uint32_t magnitude = 0;
+  for (uint32_t each : found) magnitude = std::max(magnitude, each);
+  return number(magnitude > kInfinity ? kQuietNan : magnitude);
+}
+
+// The factor for a largest magnitude; `otherwise` where that is 0 or not finite.
+float scale_of(const ScaledSpec& spec, float magnitude, float otherwise) {
+  if (!std::isfinite(magnitude) || magnitude == 0) return otherwise;
+  const float wanted = std::ldexp(number(make_plan(spec.cast).max), -spec.margin);
+  const float scale = std::clamp(wanted / magnitude, FLT_MIN, FLT_MAX);
+  return spec.power_of_two == 0 ? scale : std::ldexp(1.0f, std::ilogb(scale));
+}
+
+void set_next(const ScaledSpec& spec, float magnitude, const float* state, float* next) {
+  const float* last = state + spec.history;
+  next[1] = magnitude;
+  std::copy(state + 1, last, next + 2);
+  float decides = 0;
+  for (int64_t i = 1; i <= spec.history; ++i) decides = std::fmax(decides, next[i]);
+  next[0] = scale_of(spec, spec.most_recent != 0 ? magnitude : decides, state[0]);
+}
+
+void round_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKey& key,
+                  const float* in, float* out, int64_t count, float scale, const Tasks& tasks) {
+  const Plan plan = make_plan(spec.cast);
+  const RoundFunction round = kernels.round[round_kernel(spec.cast)];
+  const auto& steps = kernels.steps.functions;
+  const StepFunction multiply = steps[static_cast<int32_t>(Operation::Mul)][kSecond];
+  const StepFunction divide = steps[static_cast<int32_t>(Operation::Div)][kSecond];
+  each_piece(count, tasks, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin, stop; i < end; i = stop) {
+      stop = std::min(i + kTile, end);  // in the cache from step to step
+      multiply(in + i, &scale, out + i, stop - i);
+      round(plan, key, out + i, out + i, i, stop, false);
+      divide(out + i, &scale, out + i, stop - i);
+    }
+  });
+}
+
+}  // namespace
+
+const char* problem(const ScaledSpec& spec) {
+  if (spec.cast.exponent_bits > 5) return "exponent_bits must be 2 to 5";
+  if (spec.cast.saturate == 0) return "a scaled cast saturates";
+  if (spec.history < 0) return "history must be 0 or more";
+  if (spec.margin < 0 || spec.margin > 15) return "margin must be 0 to 15";
+  return problem(spec.cast);
+}
+
+void quantize_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKey& key,
+                     const float* in, float* out, int64_t count, const float* state, float* next,
+                     const Tasks& tasks) {
+  const FloatEnvironment environment(false);
+  float scale = spec.history != 0 ? state[0] : 1;
+  if (spec.history == 0 || next != nullptr) {
+    const float magnitude = largest(kernels, in, count, tasks);
+    if (spec.history == 0) {
+      scale = scale_of(spec, magnitude, 1);
+    } else {
+      set_next(spec, magnitude, state, next);
+    }
+  }
+  round_scaled(kernels, spec, key, in, out, count, scale, tasks);
+}
+
+}  // namespace onnxbf
