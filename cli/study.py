@@ -86,12 +86,13 @@ def run_studies(
     from onnxbf.studies.optional import needed
     from onnxbf.studies.registry import parse_studies
     from onnxbf.studies.results import write_results
-    from onnxbf.studies.study import choose_claims, effort_for
+    from onnxbf.studies.study import check_packages, choose_claims, effort_for
 
     chosen = [study for text in studies for study in parse_studies(text)]
     if output is not None:
         needed("matplotlib")  # for the charts: told before anything is trained
     judged = choose_claims(chosen, claims)
+    check_packages([study for study, wanted in zip(chosen, judged) if wanted])
     passed = True
     for study, wanted in zip(chosen, judged):
         if not wanted:

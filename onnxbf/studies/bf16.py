@@ -19,7 +19,6 @@ from onnxbf.studies.domains_speech import speech_subjects
 from onnxbf.studies.real_data import open_folder, subjects_on
 from onnxbf.studies.study import Cell, Effort, Row, Study, means
 from onnxbf.studies.subject import PLAIN, Subject
-from onnxbf.studies.task import digits
 
 SUBJECTS: Sequence[Subject] = (
     *image_subjects(),
@@ -51,6 +50,7 @@ class Bf16(Study):
     charts: ClassVar[Sequence[Chart]] = (
         Chart("scores", "Each network's own score", "network", "score", "recipe", log=True),
     )
+    packages: ClassVar[Sequence[str]] = ("sklearn",)
 
     recipe: str = "bf16"
     data: str = ""
@@ -59,13 +59,14 @@ class Bf16(Study):
         """The networks that are trained."""
         return subjects_on(open_folder(Path(self.data))) if self.data else self.subjects
 
+    def needs(self) -> Sequence[str]:
+        return () if self.data else self.packages
+
     def judged(self) -> Sequence[Claim]:
         return [claim for subject in self.chosen() for claim in subject.claims]
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
         load_recipe(self.recipe)
-        if not self.data:
-            digits()  # before anything is trained: scikit-learn may be missing
         return [
             Cell(f"{subject.name} {recipe} seed {seed}", partial(subject.rows, recipe, seed))
             for subject in self.chosen()

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.recipe import load_recipe
-from onnxbf.studies.task import LABELS, Task
+from onnxbf.studies.task import LABELS, Task, digits
+from onnxbf.training.class_metrics import Accuracy
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.lane import VALIDATION_LOSS, Lane
 from onnxbf.training.loss_scale import LossScale
@@ -43,6 +44,11 @@ class Learned:
     @property
     def last(self) -> Mapping[str, float]:
         return self.history[-1]
+
+    @property
+    def row(self) -> Mapping[str, float]:
+        """What studies on digits report: ``accuracy`` on the test data, and ``training_loss``."""
+        return {"accuracy": self.last["accuracy"], "training_loss": self.training_loss}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,14 @@ def learn(
         lane.end_epoch(_parts(test), labels, measured)
     loss = lane.evaluate(_parts(train), labels, {})[VALIDATION_LOSS]
     return Learned(lane.history, loss, trainer)
+
+
+def learn_digits(
+    graphs: TrainingGraphs, schedule: Schedule, epochs: int, *, recipe: str, seed: int
+) -> Learned:
+    """Train on digits and measure ``accuracy``; see ``learn``."""
+    metrics = {"accuracy": Accuracy}
+    return learn(graphs, digits(), schedule, epochs, metrics, recipe=recipe, seed=seed)
 
 
 def scores(

@@ -111,6 +111,7 @@ class LrBench(Study):
         Chart("accuracy", "Test accuracy by policy", "policy", "accuracy", "recipe"),
         Chart("loss", "Training loss by policy", "policy", "training_loss", "recipe", log=True),
     )
+    packages: ClassVar[Sequence[str]] = ("sklearn",)
 
     recipe: str = "bf16"
     policies: tuple[str, ...] = ()
@@ -118,7 +119,6 @@ class LrBench(Study):
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
         load_recipe(self.recipe)
-        digits()  # before anything is trained: scikit-learn may be missing
         if self.target is not None and not 0 < self.target < 1:
             raise SpecError(f"Option target must be between 0 and 1, not {self.target}.")
         for policy in self.policies:

@@ -67,6 +67,7 @@ class Range(Study):
     charts: ClassVar[Sequence[Chart]] = (
         Chart("accuracy", "Accuracy where the loss is times 2^-k", "k", "accuracy", "recipe"),
     )
+    packages: ClassVar[Sequence[str]] = ("sklearn",)
 
     recipe: str = "bf16"
     narrow: str = "fp16"
@@ -74,7 +75,6 @@ class Range(Study):
     def cells(self, effort: Effort) -> Sequence[Cell]:
         for recipe in (self.recipe, self.narrow):
             load_recipe(recipe)
-        digits()  # before anything is trained: scikit-learn may be missing
         runs = [("none", FAR), (self.narrow, FAR), (self.narrow, FAR - BACK)]
         trained = [
             Cell(f"{recipe} 2^-{power} seed {seed}", partial(_row, recipe, power, seed))

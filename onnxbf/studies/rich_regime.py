@@ -18,18 +18,18 @@ from onnxbf.graph import Phase
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim, Side
-from onnxbf.studies.learning import BATCH, learn
+from onnxbf.studies.learning import BATCH, learn_digits
 from onnxbf.studies.networks import Network, uniform
 from onnxbf.studies.study import Cell, Effort, Row, Study, means
 from onnxbf.studies.task import LABELS, digits
 from onnxbf.training.activity import activity, reset_active
-from onnxbf.training.class_metrics import Accuracy
 from onnxbf.training.evaluation import Evaluation, all_values
 from onnxbf.training.flops import product_flops
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.layers import find_layers
 from onnxbf.training.schedules import parse_schedule
 from onnxbf.training.trainer import Trainer
+from onnxbf.training.transitions import Constant
 
 Array = NDArray[Any]
 EPOCHS, LONG = 60, 90  # of the runs at a constant rate, and of those that compare policies
@@ -77,12 +77,12 @@ class RichRegime(Study):
         Chart("activity", "Active parameters by layer", "layer", "share", "width"),
         Chart("policies", "Accuracy by what is trained", "policy", "accuracy", "recipe"),
     )
+    packages: ClassVar[Sequence[str]] = ("sklearn",)
 
     recipe: str = "none"
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
         load_recipe(self.recipe)
-        digits()  # before anything is trained: scikit-learn may be missing
         seeds = range(effort.seeds)
         active = [
             Cell(f"width {width} seed {seed}", partial(_active, self.recipe, width, seed))
@@ -147,17 +147,9 @@ def _graphs(width: int, seed: int) -> TrainingGraphs:
 
 def _active(recipe: str, width: int, seed: int) -> list[Row]:
     """Shares of the layers, and what resetting active and lazy parameters costs."""
-    graphs, task = _graphs(width, seed), digits()
+    graphs = _graphs(width, seed)
     initial = {name: array.copy() for name, array in graphs.state.items()}
-    learned = learn(
-        graphs,
-        task,
-        parse_schedule(str(SLOW)),
-        EPOCHS,
-        {"accuracy": Accuracy},
-        recipe=recipe,
-        seed=seed,
-    )
+    learned = learn_digits(graphs, Constant(value=SLOW), EPOCHS, recipe=recipe, seed=seed)
     final, layers = learned.trainer.state(), find_layers(graphs.gradient, graphs.trained)
     costs = {
         name: learned.last["accuracy"]
@@ -189,22 +181,13 @@ def _trained(recipe: str, policy: str, seed: int) -> list[Row]:
     graphs = _graphs(WIDTH, seed)
     graphs = graphs if policy == FULL else graphs.layerwise(policy)
     started = time.perf_counter()
-    learned = learn(
-        graphs,
-        digits(),
-        parse_schedule(DECAY),
-        LONG,
-        {"accuracy": Accuracy},
-        recipe=recipe,
-        seed=seed,
-    )
+    learned = learn_digits(graphs, parse_schedule(DECAY), LONG, recipe=recipe, seed=seed)
     return [
         {
             "policy": policy,
             "recipe": recipe,
             "seed": seed,
-            "accuracy": learned.last["accuracy"],
-            "training_loss": learned.training_loss,
+            **learned.row,
             "seconds": time.perf_counter() - started,
         }
     ]

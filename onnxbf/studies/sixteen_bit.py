@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from onnxbf.recipe import load_recipe
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim, Side
-from onnxbf.studies.learning import BATCH, Learned, learn
+from onnxbf.studies.learning import BATCH, Learned, learn_digits
 from onnxbf.studies.least_squares import bound, lanes, problems
 from onnxbf.studies.networks import digits_mlp, scalar_model
 from onnxbf.studies.study import Cell, Effort, Row, Study, means
 from onnxbf.studies.task import LABELS, digits
-from onnxbf.training.class_metrics import Accuracy
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.health import UpdateHealth
 from onnxbf.training.trainer import Trainer
@@ -72,9 +71,9 @@ class SixteenBit(Study):
     charts: ClassVar[Sequence[Chart]] = (
         Chart("digits", "Training loss", "setting", "training_loss", "optimizer", log=True),
     )
+    packages: ClassVar[Sequence[str]] = ("sklearn",)
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
-        digits()  # before anything is trained: scikit-learn may be missing
         settings = SETTINGS if effort.quick else {**SETTINGS, **MORE}
         return (
             *(Cell(f"least squares {name}", partial(_squares, name)) for name in _SQUARES),
@@ -156,15 +155,13 @@ def _train(optimizer: str, setting: str, seed: int) -> list[Row]:
     recipe, rule = {**SETTINGS, **MORE}[setting]
     text, rate = OPTIMIZERS[optimizer]
     graphs = build_graphs(digits_mlp(seed), "cross-entropy", text, weight_update=rule)
-    constant, metrics = Constant(value=rate), {"accuracy": Accuracy}
-    learned = learn(graphs, digits(), constant, EPOCHS, metrics, recipe=recipe, seed=seed)
+    learned = learn_digits(graphs, Constant(value=rate), EPOCHS, recipe=recipe, seed=seed)
     return [
         {
             "optimizer": optimizer,
             "setting": setting,
             "seed": seed,
-            "accuracy": learned.last["accuracy"],
-            "training_loss": learned.training_loss,
+            **learned.row,
             "cancelled": _cancelled(graphs, learned, recipe, rate),
         }
     ]

@@ -10,6 +10,7 @@ from typing import ClassVar
 from onnxbf.errors import NameUnknown, SpecError
 from onnxbf.studies.chart import Chart
 from onnxbf.studies.claim import Claim, Finding
+from onnxbf.studies.optional import needed
 
 Number = float | int
 Row = Mapping[str, str | Number]
@@ -46,6 +47,7 @@ class Study:
         claims: what is judged, with limits.
         seeds: how many, unless told: by default and for ``--quick``.
         charts: what is drawn of the rows.
+        packages: what else must be installed, as modules; see ``needs``.
     """
 
     name: ClassVar[str]
@@ -54,6 +56,7 @@ class Study:
     claims: ClassVar[Sequence[Claim]]
     seeds: ClassVar[tuple[int, int]] = (3, 1)
     charts: ClassVar[Sequence[Chart]] = ()
+    packages: ClassVar[Sequence[str]] = ()
 
     def cells(self, effort: Effort) -> Sequence[Cell]:
         """All the work, in pieces.
@@ -62,6 +65,10 @@ class Study:
             OnnxbfError: the options ask for what cannot be.
         """
         raise NotImplementedError
+
+    def needs(self) -> Sequence[str]:
+        """Those of the packages that these options call for."""
+        return self.packages
 
     def judged(self) -> Sequence[Claim]:
         """Those of the claims that these options leave to be judged."""
@@ -111,7 +118,11 @@ def run_study(
 
     Args:
         claims: those of the study's that are judged; all unless told.
+
+    Raises:
+        RuntimeMissing: a package that it needs is not installed; nothing has been done then.
     """
+    check_packages([study])
     started = time.monotonic()
     cells = study.cells(effort)
     rows: list[Row] = []
@@ -122,6 +133,12 @@ def run_study(
     judged = study.claims if claims is None else claims
     findings = [Finding(claim, measured[claim.name]) for claim in judged]
     yield Outcome(study, effort, rows, findings, time.monotonic() - started)
+
+
+def check_packages(studies: Sequence[Study]) -> None:
+    """Raise RuntimeMissing unless all that these studies need is installed."""
+    for package in dict.fromkeys(each for study in studies for each in study.needs()):
+        needed(package)
 
 
 def effort_for(study: Study, seeds: int | None, quick: bool) -> Effort:

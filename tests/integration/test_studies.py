@@ -102,8 +102,12 @@ class _Nearest(fully_quantized.FullyQuantized):
 def test_a_quantizer_that_is_biased_is_caught() -> None:
     rows = [row for cell in _Nearest().cells(Effort(1)) for row in cell.rows()]
     others: list[Row] = [{"layer": "psq", "gradient_bias": 1.0, "gradient_variance": 1.0}]
-    recipes = ["fqt-ptq{gradients=fp32}", *(f"fqt-{q}{{bits=2}}" for q in ("ptq", "psq", "bhq"))]
-    others += [{"recipe": r, "bits": 2, "accuracy": 0.9, "training_loss": 0.1} for r in recipes]
+    recipes = [
+        "fqt-ptq{gradients=fp32}",
+        *(f"fqt-{q}{{bits={b}}}" for q in ("ptq", "psq", "bhq") for b in (4, 2)),
+    ]
+    scores = {"accuracy": 0.9, "training_loss": 0.1}
+    others += [{"recipe": r, "bits": 2, **scores} for r in recipes]
     measured = _Nearest().judge([*rows, *others])
     failed = [c.name for c in _Nearest.claims if not Finding(c, measured[c.name]).passed]
     assert {"F2 most", "F4 ptq"} <= {*failed} and "F3 most" not in failed

@@ -163,6 +163,23 @@ def test_a_package_that_is_not_installed() -> None:
         needed("no_such_package.part")
 
 
+def test_packages_are_checked_before_any_study_is_run(
+    square: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Square, "packages", ("no_such_package",))
+    monkeypatch.setattr(Square, "cells", lambda *_: pytest.fail("the study ran"))
+    with pytest.raises(RuntimeMissing, match="needs no_such_package"):
+        next(run_study(Square(), Effort(1)))
+    result = _study("run", "square")
+    assert result.exit_code == 2 and "needs no_such_package" in result.output
+
+
+def test_data_of_one_s_own_needs_no_package() -> None:
+    pytest.importorskip("onnxruntime")
+    ((own,), (folder,)) = map(parse_studies, ("bf16", "bf16{data=folder}"))
+    assert own.needs() == ("sklearn",) and not folder.needs()
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_is_under_its_own_name(name: str) -> None:
     pytest.importorskip("onnxruntime")
