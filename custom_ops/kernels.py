@@ -184,10 +184,7 @@ class Kernels:
         Raises:
             UnsupportedError: a profile that the kernels do not have.
         """
-        text = str(arithmetic).encode()
-        problem: bytes | None = load().onnxbf_arithmetic_problem(text)
-        if problem is not None:
-            raise UnsupportedError(f"No kernel computes as {arithmetic}: {problem.decode()}")
+        text = _profile_text(arithmetic)
         a, b = (np.ascontiguousarray(matrix, np.float32) for matrix in (a, b))
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
             raise ValueError(f"matrices of shapes {a.shape} and {b.shape} cannot be multiplied")
@@ -197,6 +194,38 @@ class Kernels:
             *a.shape, b.shape[1], key or RandomKey(), threads,
         )  # fmt: skip
         return product
+
+    def sums(
+        self,
+        x: NDArray[np.float32],
+        arithmetic: Arithmetic,
+        axis: int = -1,
+        *,
+        key: RandomKey | None = None,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """Sums along an axis, computed as ``arithmetic`` says: what ``dot.total`` gives of each.
+
+        Raises:
+            UnsupportedError: a profile that the kernels do not have.
+        """
+        text, x, axis = _profile_text(arithmetic), np.ascontiguousarray(x), axis % x.ndim
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
+        found = np.empty(before + after, np.float32)
+        load().onnxbf_sum(
+            self.handle, text, x.ctypes.data, found.ctypes.data,
+            math.prod(before), x.shape[axis], math.prod(after), key or RandomKey(), threads,
+        )  # fmt: skip
+        return found
+
+    def exponentials(self, x: NDArray[np.float32], *, threads: int = 1) -> NDArray[np.float32]:
+        """e to the power of each number, rounded once."""
+        x = np.ascontiguousarray(x)
+        found = np.empty_like(x)
+        load().onnxbf_exponentials(
+            self.handle, x.ctypes.data, found.ctypes.data, x.size, threads
+        )
+        return found
 
     def elementwise(
         self,
@@ -301,6 +330,14 @@ class Kernels:
             (after is not None and after.ctypes.data) or None, threads,
         )  # fmt: skip
         return out, after
+
+
+def _profile_text(arithmetic: Arithmetic) -> bytes:
+    text = str(arithmetic).encode()
+    problem: bytes | None = load().onnxbf_arithmetic_problem(text)
+    if problem is not None:
+        raise UnsupportedError(f"No kernel computes as {arithmetic}: {problem.decode()}")
+    return text
 
 
 def _pointers(arrays: Sequence[NDArray[np.float32]]) -> ctypes.Array[ctypes.c_void_p]:

@@ -16,7 +16,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 16  # kInterface in csrc/c_api.h
+_INTERFACE = 17  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 
@@ -96,6 +96,8 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_matmul": (
         None, _DATA, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _KEY, _INT,
     ),
+    "onnxbf_sum": (None, _DATA, _TEXT, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _KEY, _INT),
+    "onnxbf_exponentials": (None, _DATA, _DATA, _DATA, _INDEX, _INT),
     "onnxbf_program_problem": (_TEXT, _TEXT),
     "onnxbf_elementwise": (None, _DATA, _TEXT, _LIST, _LIST, _LIST, _LIST, _INDEX, _INT),
     "onnxbf_quantize_range": (

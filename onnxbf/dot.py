@@ -43,7 +43,7 @@ def dot(
     left, right = (_operands(profile, numbers) for numbers in (a, b))
     if profile.name == "avx512_bf16" and (nan := _vdpbf16ps_nan(left, right)) is not None:
         return nan
-    size, total = profile.chunk_of(len(left)), 0.0
+    size, whole = profile.chunk_of(len(left)), 0.0
     for number, start in enumerate(range(0, len(left), size)):
         part = slice(start, start + size)
         if profile.accumulator.rounding is Rounding.STOCHASTIC:
@@ -51,13 +51,25 @@ def dot(
         else:
             inner = _STEPS[profile.step](profile, left[part], right[part])
         if profile.chunk == 0:
-            total = inner
+            whole = inner
             continue
         word = words[len(left) + number]
-        total = _sum(profile, profile.outer, (total, 1.0), (inner, 1.0), random=word)
-    if math.isnan(total):
+        whole = _sum(profile, profile.outer, (whole, 1.0), (inner, 1.0), random=word)
+    if math.isnan(whole):
         return _X86_NAN if profile.name == "avx512_bf16" else _DEFAULT_NAN
-    return np.float32(total if profile.result is None else round_value(total, profile.result))
+    return np.float32(whole if profile.result is None else round_value(whole, profile.result))
+
+
+def total(
+    profile: Arithmetic, numbers: Numbers, random: NDArray[np.uint32] | None = None
+) -> np.float32:
+    """The sum of ``numbers`` as the profile computes it: their dot product with ones.
+
+    A multiplier-accumulator sums so, and hardware that has no other adder does. Products with one
+    are exact, so a profile says what becomes of the numbers (its operands' format), of their order
+    and of the accumulator; no operand format rounds one. Arguments are those of ``dot``.
+    """
+    return dot(profile, numbers, [1.0] * len(numbers), random)
 
 
 def _operands(profile: Arithmetic, numbers: Numbers) -> list[float]:

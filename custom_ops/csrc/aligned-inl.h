@@ -67,37 +67,59 @@ inline Float aligned_sum(Int first, Int second, Float unit, bool to_odd) {
   return float_of(bits_of(float_of(bits) * unit) | sign);
 }
 
-// Adds `count` products, one group, to each sum.
-void tile_aligned(const Alignment& alignment, int64_t count, const float* a, const float* b,
-                  float* sums) {
-  const Word least = all(static_cast<uint32_t>(alignment.least_exponent + kExponentBias));
-  const uint32_t bits = static_cast<uint32_t>(alignment.bits);
-  const Word smallest = all(kExponentOfOne - 125 + bits), greatest = all(kExponentOfOne + 126);
-  for_sums(sums, [&](int64_t row, int64_t column, Float sum) {
+// Adds one group to a vector of sums.
+class AlignedStep {
+ public:
+  explicit AlignedStep(const Alignment& alignment)
+      : alignment_(alignment),
+        bits_(static_cast<uint32_t>(alignment.bits)),
+        least_(all(static_cast<uint32_t>(alignment.least_exponent + kExponentBias))),
+        smallest_(all(kExponentOfOne - 125 + bits_)),
+        greatest_(all(kExponentOfOne + 126)) {}
+
+  // The products a(k) * b(k); alone(i): the sum in lane i, by add_aligned.
+  template <class Left, class Right, class Alone>
+  Float operator()(int64_t count, const Left& a, const Right& b, const Alone& alone,
+                   Float sum) const {
     AlignedGroup group;
-    for (int64_t k = 0; k < count; ++k) {
-      group.take(k, spread(a[k * kRows + row]), load<Float>(b + k * kColumns + column), least);
-    }
+    for (int64_t k = 0; k < count; ++k) group.take(k, a(k), b(k), least_);
     group.take_sum(sum);
     const Word largest = greater(group.largest, Word{}) ? group.largest : all(kExponentOfOne);
     const bool in_range =
-        !any_differs(smaller_of(larger_of(largest, smallest), greatest), largest) &&
+        !any_differs(smaller_of(larger_of(largest, smallest_), greatest_), largest) &&
         !any_differs(group.lost, Word{}) &&
         !any_differs(smaller_of(group.biggest, all(kInfinity - 1)), group.biggest);
-    if (!in_range) {
-      return each_lane([&](int64_t i) {
-        return add_aligned(alignment, count, a + row, kRows, b + column + i, kColumns,
-                           lane(sum, i));
-      });
-    }
-    const Float scale = float_of((kExponentOfOne + kExponentBias + bits - largest) << kMantissaBits);
-    const Float unit = float_of((largest - kExponentBias - bits) << kMantissaBits);
+    if (!in_range) return each_lane(alone);
+    const Float scale =
+        float_of((kExponentOfOne + kExponentBias + bits_ - largest) << kMantissaBits);
+    const Float unit = float_of((largest - kExponentBias - bits_) << kMantissaBits);
     Int parts[2] = {cut_off(sum, scale), Int{}};
     for (int64_t k = 0; k < count; ++k) {
       Int& part = parts[k < count / 2];
       part = part + cut_off(group.products[k], scale);
     }
-    return aligned_sum(parts[0], parts[1], unit, alignment.to_odd);
+    return aligned_sum(parts[0], parts[1], unit, alignment_.to_odd);
+  }
+
+ private:
+  const Alignment& alignment_;
+  uint32_t bits_;
+  Word least_, smallest_, greatest_;
+};
+
+// Adds `count` products, one group, to each sum.
+void tile_aligned(const Alignment& alignment, int64_t count, const float* a, const float* b,
+                  float* sums) {
+  const AlignedStep step(alignment);
+  for_sums(sums, [&](int64_t row, int64_t column, Float sum) {
+    return step(
+        count, [&](int64_t k) { return spread(a[k * kRows + row]); },
+        [&](int64_t k) { return load<Float>(b + k * kColumns + column); },
+        [&](int64_t i) {
+          return add_aligned(alignment, count, a + row, kRows, b + column + i, kColumns,
+                             lane(sum, i));
+        },
+        sum);
   });
 }
 

@@ -4,22 +4,17 @@
 #include <cmath>
 #include <cstring>
 
+#include "choose_kernel.h"
 #include "exact.h"
 #include "float_environment.h"
 
 namespace onnxbf {
 namespace {
 
-constexpr int32_t kWidestNearest = 12;  // mantissa bits
-
 float float_of(uint32_t bits) {
   float number;
   std::memcpy(&number, &bits, sizeof number);
   return number;
-}
-
-bool is_bfloat16(const CastSpec& cast) {
-  return round_kernel(cast) == round_bf16_rne && cast.flush == 0 && cast.saturate == 0;
 }
 
 }  // namespace
@@ -194,16 +189,8 @@ TileFunction BlockSums::kernel() const {
     case kKahan:
       return tiles_.kahan;
     default:
-      break;
+      return rounding_function(tiles_, arithmetic_.accumulator);
   }
-  const CastSpec& cast = arithmetic_.accumulator;
-  if (is_float32(cast)) return tiles_.float32;
-  if (is_bfloat16(cast)) return tiles_.bfloat16;
-  const RoundKernel rounding = round_kernel(cast);
-  // Where few bits are dropped, most sums would be looked at again.
-  if (cast.mantissa_bits > kWidestNearest) return tiles_.rounded[rounding];
-  if (rounding == round_wide_rne) return tiles_.nearest_wide;
-  return rounding == round_narrow_rne ? tiles_.nearest_narrow : tiles_.rounded[rounding];
 }
 
 void BlockSums::exact(int64_t count, const float* a, const float* b, float* sums) const {

@@ -4,8 +4,9 @@
 #include <string>
 
 #include "elementwise.h"
-#include "gemm.h"
+#include "float_environment.h"
 #include "parallel.h"
+#include "sum.h"
 
 using onnxbf::CastSpec;
 using onnxbf::Kernels;
@@ -133,6 +134,26 @@ void onnxbf_matmul(const Kernels* kernels, const char* arithmetic, const float* 
                    [threads](int64_t count, const std::function<void(int64_t)>& body) {
                      onnxbf::parallel_tasks(count, threads, body);
                    });
+}
+
+void onnxbf_sum(const Kernels* kernels, const char* arithmetic, const float* x, float* out,
+                int64_t outer, int64_t inner, int64_t after, const RandomKey* key,
+                int32_t threads) {
+  onnxbf::Sums sums = onnxbf::make_sums({outer, inner, after}, x, out);
+  sums.random = *key;
+  onnxbf::sum(*kernels, onnxbf::parse_arithmetic(arithmetic), sums,
+              [&](int64_t count, const std::function<void(int64_t)>& body) {
+                onnxbf::parallel_tasks(count, threads, body);
+              });
+}
+
+void onnxbf_exponentials(const Kernels* kernels, const float* x, float* out, int64_t count,
+                         int32_t threads) {
+  onnxbf::parallel(0, count, threads, [=](int64_t from, int64_t to) {
+    const onnxbf::FloatEnvironment nearest(false);
+    const float nothing = 0;
+    kernels->sums.exponentials(x + from, &nothing, 0, out + from, to - from);
+  });
 }
 
 const char* onnxbf_program_problem(const char* text) {

@@ -10,7 +10,7 @@
 
 // Grows by one whenever a declaration below or the random words change: tells an old library from a
 // new one.
-constexpr int32_t kInterface = 16;
+constexpr int32_t kInterface = 17;
 ONNXBF_EXPORT int32_t onnxbf_interface();
 
 // The index-th instruction set of this CPU, best last, and the name of the index-th kernel; nullptr
@@ -62,6 +62,15 @@ ONNXBF_EXPORT void onnxbf_matmul(const onnxbf::Kernels* kernels, const char* ari
                                  const float* a, const float* b, float* out, int64_t rows,
                                  int64_t inner, int64_t columns, const onnxbf::RandomKey* key,
                                  int32_t threads);
+
+// Sums of outer x inner x after numbers along `inner`, under a profile without a problem.
+ONNXBF_EXPORT void onnxbf_sum(const onnxbf::Kernels* kernels, const char* arithmetic,
+                              const float* x, float* out, int64_t outer, int64_t inner,
+                              int64_t after, const onnxbf::RandomKey* key, int32_t threads);
+
+// e^x, rounded once.
+ONNXBF_EXPORT void onnxbf_exponentials(const onnxbf::Kernels* kernels, const float* x, float* out,
+                                       int64_t count, int32_t threads);
 
 // Why `text` is no program (elementwise.h); nullptr where it is one. Valid until the thread asks again.
 ONNXBF_EXPORT const char* onnxbf_program_problem(const char* text);

@@ -85,6 +85,37 @@ struct TileKernels {
   AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;
 };
 
+// Sums that are added to at a time: their terms come in rows of so many.
+constexpr int64_t kSumWidth = 32;
+
+// As TileFunction, StochasticFunction and AlignedFunction, adding `count` rows of terms.
+using SumFunction = void (*)(const Plan& plan, bool flush, int64_t count, const float* terms,
+                             float* sums);
+using SumStochasticFunction = void (*)(const Plan& plan, const SumRandom& random, int64_t count,
+                                       const float* terms, float* sums);
+using SumAlignedFunction = void (*)(const Alignment& alignment, int64_t count, const float* terms,
+                                    float* sums);
+
+struct SumKernels {
+  SumFunction float32, bfloat16;
+  SumFunction rounded[kRoundKernels];
+  SumFunction nearest_wide, nearest_narrow;
+  SumFunction pair, fused_pair;
+  // `lost`: of each sum, between calls.
+  void (*kahan)(int64_t count, const float* terms, float* sums, float* lost);
+  // `waiting`: kPairwiseLevels rows, between calls; `first`: terms before these. Then the sums of `count`
+  // terms in all.
+  void (*pairwise)(int64_t first, int64_t count, const float* terms, float* waiting);
+  void (*pairwise_total)(int64_t count, const float* waiting, float* sums);
+  SumAlignedFunction aligned;
+  SumStochasticFunction stochastic_wide, stochastic_narrow;
+  // out = e^(x - shift), rounded once (exponential.h), the difference rounded before; from number to
+  // number, `shift` moves on by `shift_step`.
+  void (*exponentials)(const float* x, const float* shift, int64_t shift_step, float* out,
+                       int64_t count);
+};
+constexpr int64_t kPairwiseLevels = 48;
+
 struct Kernels {
   const char* name;
   RoundFunction round[kRoundKernels];
@@ -97,6 +128,7 @@ struct Kernels {
   MeasureRounding measure_rounding;
   MeasureUpdate measure_update;
   TileKernels tiles;
+  SumKernels sums;
   GradientKernels gradients;
   StepKernels steps;
   RangeKernels ranges;

@@ -9,6 +9,7 @@
 #include "block-inl.h"
 #include "codes-inl.h"
 #include "elementwise-inl.h"
+#include "exponential-inl.h"
 #include "gemm-inl.h"
 #include "gradients-inl.h"
 #include "instruction_sets.h"
@@ -19,6 +20,7 @@
 #include "range-inl.h"
 #include "rounding-inl.h"
 #include "stochastic-inl.h"
+#include "sum-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -136,6 +138,26 @@ const Kernels kernels = {
         tile_stochastic<NarrowExponent<kStochastic>>,
         add_stochastic<WideExponent<kStochastic>>,
         add_stochastic<NarrowExponent<kStochastic>>,
+    },
+    {
+        sum_float32,
+        sum_bfloat16,
+        {
+#define ONNXBF_ROUND(name, rounder) sum_rounded<rounder>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+        },
+        sum_nearest<WideExponent<kNearestEven>>,
+        sum_nearest<NarrowExponent<kNearestEven>>,
+        sum_pair,
+        sum_fused_pair,
+        sum_kahan,
+        sum_pairwise,
+        pairwise_total,
+        sum_aligned,
+        sum_stochastic<WideExponent<kStochastic>>,
+        sum_stochastic<NarrowExponent<kStochastic>>,
+        exponentials,
     },
     gradient_kernels,
     step_kernels,
