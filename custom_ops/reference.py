@@ -32,6 +32,7 @@ from onnxbf.custom_ops.reference_conv import (
     ConvWeightGrad,
 )
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
+from onnxbf.custom_ops.reference_sums import LayerNormalization, ReduceMean, ReduceSum, Softmax
 from onnxbf.custom_ops.registry import (
     CAST_DEFAULTS,
     DOMAIN,
@@ -297,6 +298,10 @@ REFERENCE_OPS: list[type[OpRun]] = [
     ConvTranspose,
     ConvInputGrad,
     ConvWeightGrad,
+    ReduceSum,
+    ReduceMean,
+    Softmax,
+    LayerNormalization,
     *GRADIENT_OPS,
     Elementwise,
 ]

@@ -48,6 +48,10 @@ COMPUTE_DEFAULTS: Mapping[str, Attribute] = {
     "seed": 0,
     "node": 0,
 }
+# The same of what sums numbers of one operand.
+SUM_DEFAULTS: Mapping[str, Attribute] = {
+    name: value for name, value in COMPUTE_DEFAULTS.items() if name != "cast_b"
+}
 RANGE_DEFAULTS: Mapping[str, Attribute] = {
     "bits": 8,
     "grouping": "tensor",
@@ -81,6 +85,7 @@ SCALED_DEFAULTS: Mapping[str, Attribute] = {
     "node": 0,
 }
 DELAYED_DEFAULTS: Mapping[str, Attribute] = {**SCALED_DEFAULTS, "history": 1024, "amax": "max"}
+_REDUCTION: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 0}
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 # Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
 _CONVOLUTION: Mapping[str, Attribute] = {
@@ -229,6 +234,30 @@ OPS: dict[str, CustomOp] = {
             ("dy", "x", "w", "step?"),
             {**COMPUTE_DEFAULTS, **_CONVOLUTION},
             "the gradient of its w under an arithmetic profile, and that of its b",
+        ),
+        CustomOp(
+            "ReduceSum",
+            ("x", "axes?", "step?"),
+            {**SUM_DEFAULTS, **_REDUCTION},
+            "ONNX's ReduceSum under an arithmetic profile",
+        ),
+        CustomOp(
+            "ReduceMean",
+            ("x", "axes?", "step?"),
+            {**SUM_DEFAULTS, **_REDUCTION},
+            "ONNX's ReduceMean under an arithmetic profile",
+        ),
+        CustomOp(
+            "Softmax",
+            ("x", "step?"),
+            {**SUM_DEFAULTS, "axis": -1},
+            "ONNX's Softmax, its sum under an arithmetic profile",
+        ),
+        CustomOp(
+            "LayerNormalization",
+            ("x", "scale", "bias?", "step?"),
+            {**SUM_DEFAULTS, "axis": -1, "epsilon": 1e-5, "stash_type": 1},
+            "ONNX's LayerNormalization, its sums under an arithmetic profile",
         ),
         *TRAINING_OPS,
         CustomOp(

@@ -34,6 +34,10 @@ Domain make_domain(const ort::Api& api) {
   add(conv_transpose_operator(api));
   add(conv_input_grad_operator(api));
   add(conv_weight_grad_operator(api));
+  add(reduce_sum_operator(api));
+  add(reduce_mean_operator(api));
+  add(softmax_operator(api));
+  add(layer_normalization_operator(api));
   add(elementwise_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   add(relu_grad_operator(api));

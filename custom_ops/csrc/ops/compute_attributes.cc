@@ -35,11 +35,8 @@ ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
       node(static_cast<uint32_t>(node.integer("node", 0, 0, ort::kWord))) {}
 
 void ComputeAttributes::multiply(const ort::Context& context, Product product, size_t step) const {
-  product.random = {seed, node, static_cast<uint32_t>(context.number(step, "step", ort::kWord))};
   const int64_t batch = static_cast<int64_t>(product.a.used.size());
-  if (arithmetic.stochastic() && batch * product.rows * product.columns > ort::kWord) {
-    throw ort::Error("a result of more than 2^32 elements cannot be summed stochastically.");
-  }
+  product.random = key(context, step, batch * product.rows * product.columns);
   product.a.cast = cast_a;
   product.b.cast = cast_b;
   product.result = cast_y;
@@ -47,6 +44,23 @@ void ComputeAttributes::multiply(const ort::Context& context, Product product, s
                    [&](int64_t count, const std::function<void(int64_t)>& body) {
                      context.parallel_tasks(count, body);
                    });
+}
+
+void ComputeAttributes::sum(const ort::Context& context, Sums sums, size_t step) const {
+  const int64_t matrices = static_cast<int64_t>(sums.terms.matrices.size());
+  sums.random = key(context, step, static_cast<int64_t>(sums.first) + matrices * sums.count);
+  onnxbf::sum(chosen_kernels(), arithmetic, sums,
+              [&](int64_t count, const std::function<void(int64_t)>& body) {
+                context.parallel_tasks(count, body);
+              });
+}
+
+// `count`: of sums.
+RandomKey ComputeAttributes::key(const ort::Context& context, size_t step, int64_t count) const {
+  if (arithmetic.stochastic() && count > ort::kWord) {
+    throw ort::Error("a result of more than 2^32 elements cannot be summed stochastically.");
+  }
+  return {seed, node, static_cast<uint32_t>(context.number(step, "step", ort::kWord))};
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {

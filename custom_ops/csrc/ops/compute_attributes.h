@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "gemm.h"
+#include "sum.h"
 #include "ops/node.h"
 
 namespace onnxbf {
@@ -16,11 +16,16 @@ struct ComputeAttributes {
   // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads. `step`:
   // the index of the input of this name.
   void multiply(const ort::Context& context, Product product, size_t step) const;
+  // The same of sums.
+  void sum(const ort::Context& context, Sums sums, size_t step) const;
 
   Arithmetic arithmetic;
   std::optional<CastSpec> cast_a, cast_b, cast_y;
   uint64_t seed;
   uint32_t node;
+
+ private:
+  RandomKey key(const ort::Context& context, size_t step, int64_t count) const;
 };
 
 // "2x3", of a tensor's shape.

@@ -22,6 +22,10 @@ const ort::CustomOp* conv_operator(const ort::Api& api);
 const ort::CustomOp* conv_transpose_operator(const ort::Api& api);
 const ort::CustomOp* conv_input_grad_operator(const ort::Api& api);
 const ort::CustomOp* conv_weight_grad_operator(const ort::Api& api);
+const ort::CustomOp* reduce_sum_operator(const ort::Api& api);
+const ort::CustomOp* reduce_mean_operator(const ort::Api& api);
+const ort::CustomOp* softmax_operator(const ort::Api& api);
+const ort::CustomOp* layer_normalization_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_operator(const ort::Api& api);
 
 // One for each type of input: operators of one name may differ in their types.

@@ -1,0 +1,48 @@
+// What operators do to float32 numbers before and after they sum them, in float32. Where the result is NaN,
+// it is 0x7FC00000, whatever the CPU's own arithmetic gives.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "float_environment.h"
+#include "instruction_sets.h"
+#include "ops/node.h"
+
+namespace onnxbf {
+
+inline float plain_nan(float number) {
+  float nan;
+  std::memcpy(&nan, &kQuietNan, sizeof nan);
+  return number == number ? number : nan;
+}
+
+// Rounds `count` numbers. `from` may be `to`.
+inline void round_numbers(const ort::Context& context, const CastSpec& cast, const float* from,
+                          float* to, int64_t count) {
+  context.parallel(count, [&](int64_t begin, int64_t end) {
+    quantize_dequantize(chosen_kernels(), cast, RandomKey{}, from + begin, to + begin, begin, end,
+                        count);
+  });
+}
+
+inline void round_result(const ort::Context& context, const std::optional<CastSpec>& cast, float* y,
+                         int64_t count) {
+  if (cast) round_numbers(context, *cast, y, y, count);
+}
+
+// Calls body(i) for each i of [0, rows), of which each stands for `width` numbers, as many at a time as
+// are worth a thread, and with IEEE 754's arithmetic.
+template <class Body>
+void for_rows(const ort::Context& context, int64_t rows, int64_t width, const Body& body) {
+  constexpr int64_t kTask = int64_t{1} << 14;
+  const int64_t together = std::max<int64_t>(kTask / std::max<int64_t>(width, 1), 1);
+  context.parallel_tasks((rows + together - 1) / together, [&](int64_t task) {
+    const FloatEnvironment nearest(false);
+    const int64_t last = std::min((task + 1) * together, rows);
+    for (int64_t row = task * together; row < last; ++row) body(row);
+  });
+}
+
+}  // namespace onnxbf
