@@ -54,9 +54,9 @@ def command(
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Run MODEL with exact sums, and measure each matrix product under other arithmetics.
+    """Run MODEL with exact sums, and measure each node that sums under other arithmetics.
 
-    Each product is given the operands that it has under exact sums: its error is its own. The last
+    Each is given the operands that it has under exact sums: its error is its own. The last
     rows are the outputs of whole networks that sum as a profile says. All figures are the 2-norm of
     the error over that of the exact result.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="A few seconds' worth, on fewer numbers.")
 @click.option(
     "--profile",
-    help="Check the matrix products of this arithmetic profile instead.",
+    help="Check the products and sums of this arithmetic profile instead.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="[default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

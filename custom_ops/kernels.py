@@ -219,12 +219,10 @@ class Kernels:
         return found
 
     def exponentials(self, x: NDArray[np.float32], *, threads: int = 1) -> NDArray[np.float32]:
-        """e to the power of each number, rounded once."""
+        """Each number's exponential, rounded once."""
         x = np.ascontiguousarray(x)
         found = np.empty_like(x)
-        load().onnxbf_exponentials(
-            self.handle, x.ctypes.data, found.ctypes.data, x.size, threads
-        )
+        load().onnxbf_exponentials(self.handle, x.ctypes.data, found.ctypes.data, x.size, threads)
         return found
 
     def elementwise(

@@ -1,12 +1,13 @@
 """The self-test of one arithmetic profile: its kernels against its definition, on this machine.
 
-Every instruction set multiplies the same matrices; ``onnxbf.dot``, in exact fractions, says what
-each element should be. Where the profile is an instruction of some CPUs, and this CPU has it, the
-instruction judges, too.
+Every instruction set multiplies the same matrices and sums the same numbers; ``onnxbf.dot``, in
+exact fractions, says what each element should be. Where the profile is an instruction of some CPUs,
+and this CPU has it, the instruction judges, too.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
 from onnxbf.custom_ops.reference_products import product
+from onnxbf.custom_ops.reference_sums import sums
 from onnxbf.custom_ops.selftest import Check
 from onnxbf.custom_ops.tally import Tally, bits
 
@@ -30,6 +32,7 @@ SHAPES = (  # rows, inner, columns: whole tiles, parts of tiles, single elements
     (1, 1, 1), (5, 2, 3), (3, 7, 4), (2, 68, 2), (13, 9, 33), (12, 3, 32), (1, 40, 17),
 )  # fmt: skip
 EMPTY = ((2, 0, 3), (0, 4, 3), (3, 4, 0), (0, 0, 0))
+SUMMED = ((5, 9), (0, 3), (37, 41))
 WHOLE = ((130, 65, 70), (13, 1100, 33), (1, 40, 100), (100, 40, 1))
 _KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
 ON_CPU = {  # the profiles that are instructions
@@ -113,6 +116,11 @@ def run_profile_checks(
         ),
         ("no products, no sums", partial(_empty, profile, sets), where),
         (
+            f"sums of numbers, 1 to {most} threads",
+            partial(_sums, profile, sets, quick, most),
+            where,
+        ),
+        (
             f"large matrices, 1 to {most} threads",
             partial(_threads, profile, sets, most),
             where,
@@ -179,6 +187,22 @@ def _empty(profile: Arithmetic, sets: Sequence[Kernels]) -> Tally:
         wanted = np.zeros((rows, columns), np.float32)
         _multiply(tally, profile, sets, a, b, wanted)
         tally.cases += len(sets) * (not wanted.size)
+    return tally
+
+
+def _sums(profile: Arithmetic, sets: Sequence[Kernels], quick: bool, most: int) -> Tally:
+    """Along rows and along columns, numbers of all kinds; sums of no numbers, too."""
+    tally, rng = Tally(), np.random.default_rng(5)
+    for make in NUMBERS.values():
+        for shape in SUMMED[: 2 if quick else None]:
+            x = make(rng, shape)
+            for axis in (0, 1):
+                wanted = sums(profile, x, [axis], **_KEY).squeeze(axis)
+                for used, threads in itertools.product(sets, range(1, most + 1)):
+                    label = f"sum along axis {axis} of {shape[0]}x{shape[1]} on {used.name}"
+                    key = RandomKey(**_KEY)
+                    got = used.sums(x, profile, axis, key=key, threads=threads)
+                    _compare(tally, f"{label}, {threads} threads", got, wanted)
     return tally
 
 

@@ -1,7 +1,7 @@
 """What sums numbers in domain ``ai.onnxbf``, for ONNX's reference evaluator, written to be read.
 
-Every sum is ``onnxbf.dot.total``; what comes before and after is float32, one rounding an operation.
-A NaN that such an operation gives is the quiet NaN 0x7FC00000.
+Every sum is ``onnxbf.dot.total``; what comes before and after is float32, one rounding for each
+operation. A NaN that such an operation gives is the quiet NaN 0x7FC00000.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import decimal
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,6 @@ Floats = NDArray[np.float32]
 _NAN = np.uint32(0x7FC00000).view(np.float32)
 _ONE = np.float32(1)
 _DIGITS = decimal.Context(prec=60)  # of e^x: no float32 number x needs more than some 30 of them
-_QUIET = {"all": "ignore"}
 
 
 def sums(
@@ -117,10 +115,10 @@ class ReduceSum(SumOp):
         node: int = 0,
     ) -> tuple[Floats]:
         x, profile = cast_as(x, cast_a), self.profile(arithmetic)
-        empty = axes is None or axes.size == 0
-        if empty and noop_with_empty_axes:
+        wanted = [] if axes is None else axes.tolist()
+        if not wanted and noop_with_empty_axes:
             return (cast_as(x, cast_y),)
-        over = range(x.ndim) if empty else {self.place(int(axis), x) for axis in axes}
+        over = {self.place(axis, x) for axis in wanted} or range(x.ndim)
         found = sums(profile, x, [*over], **_key(seed, node, step))
         found = self.finish(found, math.prod(x.shape[axis] for axis in over))
         kept = found if keepdims else found.squeeze(tuple(over))
@@ -138,7 +136,7 @@ class ReduceMean(ReduceSum):
 
 
 def _mean(found: Floats, count: int) -> Floats:
-    with np.errstate(**_QUIET):
+    with np.errstate(all="ignore"):
         return plain(found / np.float32(count))
 
 
@@ -163,7 +161,7 @@ class Softmax(SumOp):
         x, profile, along = cast_as(x, cast_a), self.profile(arithmetic), self.place(axis, x)
         if x.size == 0:
             return (x,)
-        with np.errstate(**_QUIET):
+        with np.errstate(all="ignore"):
             below = x - np.max(x, axis=along, keepdims=True)
             powers = np.array([exponential(float(d)) for d in below.flat], np.float32)
             powers = plain(powers).reshape(x.shape)
@@ -198,7 +196,7 @@ class LayerNormalization(SumOp):
         first = self.place(axis, x)
         over, shape = [*range(first, x.ndim)], x.shape[first:]
         rows, width = math.prod(x.shape[:first]), math.prod(shape)
-        with np.errstate(**_QUIET):
+        with np.errstate(all="ignore"):
             mean = _mean(sums(profile, x, over, **key), width)
             centred = x - mean
             variance = _mean(sums(profile, centred * centred, over, **key, first=rows), width)

@@ -1,6 +1,6 @@
 """How far each arithmetic profile is from the exact sums, layer by layer.
 
-Two questions, two figures. *Alone*: every matrix product is given what it is given in a network of
+Two questions, two figures. *Alone*: every node that sums is given what it is given in a network of
 exact sums, so that its error is its own. *So far*: a whole network sums as the profile says, and
 what its outputs are apart has come together on the way.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from onnxbf.difference import TensorDifference, difference
 from onnxbf.errors import UnsupportedError
 from onnxbf.files import load_model
 from onnxbf.formats import FLOAT32, Cast
-from onnxbf.graph import Names
+from onnxbf.graph import Names, constant_of
 from onnxbf.passes.pipeline import convert
 from onnxbf.protos import to_proto
 from onnxbf.recipe import EMULATED, Recipe, Rule
@@ -37,10 +37,10 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One matrix product, or one output of the model.
+    """One node that sums (a matrix product, a mean ...), or one output of the model.
 
     Attributes:
-        terms: products of each of its sums; None where the model does not tell, and of outputs.
+        terms: of each of its sums; None where the model does not tell, and of outputs.
         differences: from the exact result, by profile.
     """
 
@@ -101,7 +101,7 @@ def measure_accuracy(
 
     Raises:
         ModelError: a model that cannot be loaded or run, or inputs that do not fit.
-        UnsupportedError: a model without a product that can sum as a profile says.
+        UnsupportedError: a model without a node that can sum as a profile says.
     """
     source = model if isinstance(model, ir.Model) else load_model(model)
     name = (source.graph.name or "model") if isinstance(model, ir.Model) else str(model)
@@ -169,7 +169,7 @@ def _feeds(
 
 
 def _recipe(arithmetic: Arithmetic, operands: Cast | None) -> Recipe:
-    rule = Rule(ops=("gemm",), inputs=operands, weights=operands, arithmetic=arithmetic)
+    rule = Rule(ops=EMULATED, inputs=operands, weights=operands, arithmetic=arithmetic)
     return Recipe("accuracy", "", (rule,))
 
 
@@ -199,7 +199,9 @@ _SUMMED = {"Conv": 1, "ConvTranspose": 0}  # which axis of the weights is summed
 
 
 def _terms(node: ir.Node) -> int | None:
-    """From the shape of the second operand, where that is known."""
+    """From the shape of what is summed, or of the second operand, where that is known."""
+    if node.op_type in _AXES:
+        return _terms_along(node)
     second = node.inputs[1]
     shape = None if second is None else second.shape
     if shape is None or not len(shape):
@@ -214,6 +216,31 @@ def _terms(node: ir.Node) -> int | None:
     place = -1 if len(shape) == 1 or node.attributes.get_int("transB", 0) != 0 else -2
     size = shape[place]
     return size if isinstance(size, int) else None
+
+
+_AXES: dict[str, Callable[[ir.Node, int], Sequence[int]]] = {  # by node and rank: those summed over
+    "ReduceSum": lambda node, rank: _axes_input(node) or range(rank),
+    "ReduceMean": lambda node, rank: _axes_input(node) or range(rank),
+    "Softmax": lambda node, rank: [node.attributes.get_int("axis", -1)],
+    "LayerNormalization": lambda node, rank: range(
+        node.attributes.get_int("axis", -1) % rank, rank
+    ),
+}
+
+
+def _axes_input(node: ir.Node) -> list[int]:
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    tensor = None if axes is None else constant_of(axes)
+    return [] if tensor is None else tensor.numpy().tolist()
+
+
+def _terms_along(node: ir.Node) -> int | None:
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    if shape is None or not len(shape):
+        return None
+    sizes = [shape[axis] for axis in _AXES[node.op_type](node, len(shape))]
+    known = [size for size in sizes if isinstance(size, int)]
+    return math.prod(known) if len(known) == len(sizes) else None
 
 
 def _is_floating(array: Any) -> bool:

@@ -32,7 +32,18 @@ else:
 
 _ANY = "*"
 # Operators that can sum as an arithmetic says.
-EMULATED = ("MatMul", "FusedMatMul", "Gemm", "Conv", "ConvTranspose", "ConvGrad")
+EMULATED = (
+    "MatMul",
+    "FusedMatMul",
+    "Gemm",
+    "Conv",
+    "ConvTranspose",
+    "ConvGrad",
+    "ReduceSum",
+    "ReduceMean",
+    "Softmax",
+    "LayerNormalization",
+)
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 _NAME = re.compile(r"[\w-][\w.-]*")
 

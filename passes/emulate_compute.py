@@ -1,45 +1,32 @@
-"""Replace products and convolutions by operators that sum as an arithmetic profile says."""
+"""Replace what sums by operators that sum as an arithmetic profile says."""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from onnxbf.arithmetic import PROFILES, Arithmetic
 from onnxbf.custom_ops.registry import DOMAIN, OPS, VERSION
 from onnxbf.errors import OnnxbfError
 from onnxbf.formats import Cast, Rounding, parse_cast
 from onnxbf.graph import all_graphs, step_input, take_place
+from onnxbf.operators import Kind
 from onnxbf.passes.base import GraphPass
-from onnxbf.passes.choose import EVERYTHING, Selection, decide, shape_values
+from onnxbf.passes.choose import EVERYTHING, Selection, decide, operator_of, shape_values
+from onnxbf.passes.emulation import Emulation, emulation_of, is_read, oldest_opset
 from onnxbf.passes.representable import node_cast
 from onnxbf.passes.written_norms import norm_nodes
 from onnxbf.recipe import EMULATED, Recipe
 from onnxbf.report import Emulated
 
 _CASTS = ("cast_a", "cast_b")
-_BIASED = ("Conv", "ConvTranspose")
-
-
-@dataclass(frozen=True, slots=True)
-class _Emulation:
-    """Which operator of ours does what a node does.
-
-    Attributes:
-        inputs: which inputs of the node it takes, in its own order: two operands, then what it
-            adds, or that of which it needs the shape alone.
-        outputs: which outputs of the node it gives.
-        sizing: whether the third is of the latter kind.
-    """
-
-    operator: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...] = (0,)
-    sizing: bool = False
+_SUMMING = (Kind.GEMM, Kind.NORMALIZATION, Kind.REDUCTION, Kind.LOSS)
 
 
 @dataclass(frozen=True)
@@ -63,8 +50,13 @@ class EmulateCompute(GraphPass):
             return ir.passes.PassResult(model, modified=False)
         chosen = self.choose(model)
         swallowed: dict[str, str] = {}
+        opset, emulations = oldest_opset(model), {}
         for node, arithmetic in chosen.items():
-            made = _replace(node, arithmetic, chosen, swallowed)
+            emulation = emulation_of(node, opset, arithmetic.stochastic)
+            assert emulation is not None  # as chosen
+            emulations[node] = emulation
+        for node, arithmetic in chosen.items():
+            made = _replace(node, arithmetic, emulations, swallowed)
             if arithmetic.stochastic:
                 self.draw(model, made)
             self.report.emulated.append(Emulated(node.name or "", node.op_type, str(arithmetic)))
@@ -80,7 +72,7 @@ class EmulateCompute(GraphPass):
 
     def choose(self, model: ir.Model) -> dict[ir.Node, Arithmetic]:
         """The nodes that are replaced; what cannot be is noted."""
-        shapes, norms = shape_values(model), norm_nodes(model)
+        shapes, norms, opset = shape_values(model), norm_nodes(model), oldest_opset(model)
         chosen: dict[ir.Node, Arithmetic] = {}
         left: Counter[tuple[str, str]] = Counter()
         for graph in all_graphs(model):
@@ -89,9 +81,10 @@ class EmulateCompute(GraphPass):
                 arithmetic = None if rule is None else rule.arithmetic
                 if arithmetic is None or arithmetic == PROFILES["fp32"]:
                     continue
-                if _has_operator(node):
+                operator = operator_of(node)
+                if emulation_of(node, opset) is not None:
                     chosen[node] = arithmetic
-                else:
+                elif operator is not None and operator.kind in _SUMMING:
                     left[node.op_type, str(arithmetic)] += 1
         self.report.notes.extend(
             f"{op_type} x{count} sums as the runtime does, not as {arithmetic}: only "
@@ -111,69 +104,24 @@ class EmulateCompute(GraphPass):
             node.replace_input_with(len(node.inputs) - 1, step)
 
 
-def _has_operator(node: ir.Node) -> bool:
-    """Whether an operator of ours does all that this node does."""
-    if node.op_type not in EMULATED:
-        return False
-    emulation = _emulation(node)
-    if emulation is None:
-        return False
-    known = OPS[emulation.operator].attributes
-    return all(name in known or not attribute.value for name, attribute in node.attributes.items())
-
-
-def _emulation(node: ir.Node, stochastic: bool = False) -> _Emulation | None:
-    """A Gemm without C becomes a FusedMatMul where it is to have a step.
-
-    ONNX Runtime 1.19 does not survive a custom operator with an input left out before another.
-    """
-    if node.op_type == "ConvGrad":
-        return _gradient_emulation(node)
-    if node.op_type in ("MatMul", "FusedMatMul"):
-        return _Emulation(node.op_type, (0, 1))
-    if node.op_type == "Gemm" and stochastic and not _has_term(node):
-        return _Emulation("FusedMatMul", (0, 1))
-    return _Emulation(node.op_type, (0, 1, 2))
-
-
-def _gradient_emulation(node: ir.Node) -> _Emulation | None:
-    """Of a node that gives one of both gradients, as SplitGradients leaves them."""
-    to_input, to_weights, to_bias = (
-        index < len(node.outputs) and _is_read(node.outputs[index]) for index in range(3)
-    )
-    if to_input and not (to_weights or to_bias):
-        return _Emulation("ConvInputGrad", (0, 2, 1), (0,), sizing=True)
-    if to_weights and not to_input:
-        outputs = (1, 2) if to_bias else (1,)
-        return _Emulation("ConvWeightGrad", (0, 1, 2), outputs, sizing=True)
-    return None
-
-
-def _is_read(value: ir.Value) -> bool:
-    return bool(value.uses()) or value.is_graph_output()
-
-
-def _has_term(node: ir.Node) -> bool:
-    return len(node.inputs) > 2 and node.inputs[2] is not None
-
-
 def _replace(
     node: ir.Node,
     arithmetic: Arithmetic,
-    chosen: dict[ir.Node, Arithmetic],
+    emulations: Mapping[ir.Node, Emulation],
     swallowed: dict[str, str],
 ) -> ir.Node:
-    graph, emulation = node.graph, _emulation(node, arithmetic.stochastic)
-    assert graph is not None and emulation is not None
+    graph, emulation = node.graph, emulations[node]
+    assert graph is not None
     inputs = [node.inputs[index] for index in emulation.inputs if index < len(node.inputs)]
     casts = {}
-    for index, value in enumerate(inputs[: 3 if emulation.sizing else 2]):
+    for index, value in enumerate(inputs[: 3 if emulation.sizing else emulation.operands]):
         quantize = _swallowable(value)
-        if quantize is None or not _read_by_products_alone(quantize, chosen):
+        if quantize is None or not _read_by_products_alone(quantize, emulations):
             continue
         cast = node_cast(quantize)
         inputs[index] = quantize.inputs[0]
-        if index < len(_CASTS) and cast != arithmetic.operands:
+        implied = emulation.sums_operands and cast == arithmetic.operands
+        if index < emulation.operands and not implied:
             casts[_CASTS[index]] = str(cast)
         swallowed[quantize.name or ""] = node.name or ""
     results = [node.outputs[index] for index in emulation.outputs]
@@ -182,14 +130,14 @@ def _replace(
         casts["cast_y"] = str(node_cast(after))
         swallowed[after.name or ""] = node.name or ""
         results[0] = after.outputs[0]
-    if emulation.operator in _BIASED and arithmetic.stochastic and not _has_term(node):
-        inputs = [*inputs[:2], _no_bias(node)]
+    for place, array in emulation.constants.items():
+        inputs[place:] = [_constant(node, OPS[emulation.operator].inputs[place], array)]
     known = OPS[emulation.operator].attributes
     kept = {name: each for name, each in node.attributes.items() if name in known}
     made = ir.node(
         emulation.operator,
         inputs,
-        {**kept, "arithmetic": str(arithmetic), **casts},
+        {**kept, **emulation.attributes, "arithmetic": str(arithmetic), **casts},
         domain=DOMAIN,
         name=node.name,
         num_outputs=len(results),
@@ -204,18 +152,18 @@ def _replace(
     graph.remove(node, safe=True)
     for value in before:
         quantize = _swallowable(value)
-        if quantize is not None and not _is_read(value) and quantize.graph is not None:
+        if quantize is not None and not is_read(value) and quantize.graph is not None:
             quantize.graph.remove(quantize, safe=True)
     return made
 
 
-def _no_bias(node: ir.Node) -> ir.Value:
-    """A bias without elements, in the place of one that is left out before a step."""
+def _constant(node: ir.Node, name: str, array: NDArray[Any]) -> ir.Value:
+    """An input that ``node`` lacks."""
     assert node.graph is not None
-    empty = ir.node("Constant", [], {"value": ir.tensor(np.zeros(0, np.float32))})
-    empty.name = empty.outputs[0].name = f"{node.name}_no_bias"
-    node.graph.insert_before(node, empty)
-    return empty.outputs[0]
+    made = ir.node("Constant", [], {"value": ir.tensor(array)})
+    made.name = made.outputs[0].name = f"{node.name}_{name.removesuffix('?')}"
+    node.graph.insert_before(node, made)
+    return made.outputs[0]
 
 
 def _swallowable(value: ir.Value | None) -> ir.Node | None:
@@ -234,13 +182,14 @@ def _is_text(cast: Cast) -> bool:
         return False
 
 
-def _read_by_products_alone(quantize: ir.Node, chosen: dict[ir.Node, Arithmetic]) -> bool:
+def _read_by_products_alone(quantize: ir.Node, emulations: Mapping[ir.Node, Emulation]) -> bool:
     """Those that were replaced already read what it reads."""
     value = quantize.outputs[0]
     if value.is_graph_output() or quantize.graph is None:
         return False
     return all(
-        reader in chosen and (index < len(_CASTS) or reader.op_type == "ConvGrad")
+        reader in emulations
+        and (index < emulations[reader].operands or reader.op_type == "ConvGrad")
         for reader, index in value.uses()
     )
 

@@ -1,4 +1,4 @@
-"""ReduceSum, ReduceMean, Softmax and LayerNormalization in ONNX Runtime, bit for bit as their reference."""
+"""Reductions, Softmax and LayerNormalization in ONNX Runtime, bit for bit as their reference."""
 
 from __future__ import annotations
 
@@ -41,13 +41,12 @@ def _floats(shape: tuple[int, ...], make: Any = operands.ordinary) -> Floats:
     return make(np.random.default_rng(len(shape)), shape)
 
 
-@pytest.mark.parametrize("op_type", ["ReduceSum", "ReduceMean"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_profile_reduces(op_type: str, text: str) -> None:
+def test_every_profile_reduces(text: str) -> None:
     for make in operands.ALL:
-        x = _floats((37, 9), make)
+        x = _floats((9, 5), make)
         for axes in ([0], [1]):
-            check_in_both(_reduction(op_type, x.shape, axes, arithmetic=text, **KEY), {"x": x})
+            check_in_both(_reduction("ReduceMean", x.shape, axes, arithmetic=text, **KEY), {"x": x})
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -55,23 +54,22 @@ def test_every_profile_reduces(op_type: str, text: str) -> None:
 def test_every_pattern_of_axes(shape: tuple[int, ...], axes: list[int] | None) -> None:
     """Against ONNX's own evaluator, too, on integers that are summed without error."""
     x = np.rint(_floats(shape) * 3)
-    for keepdims in (0, 1):
-        for noop in (0, 1):
-            attributes = {"keepdims": keepdims, "noop_with_empty_axes": noop}
-            proto = _reduction("ReduceSum", shape, axes, **attributes)
-            got = check_in_both(proto, {"x": x})["y"]
-            if not axes and noop:
-                assert same_bits(got, x)
-                continue
-            onnxs = model(
-                [node("ReduceSum", list(proto.graph.node[0].input), "y", **attributes)],
-                list(proto.graph.input),
-                [value("y")],
-                weights={"axes": np.array(axes, np.int64)} if axes is not None else {},
-            )
-            wanted = ReferenceEvaluator(onnxs).run(None, {"x": x})[0]
-            assert got.shape == wanted.shape
-            np.testing.assert_array_equal(got, wanted)
+    for keepdims, noop in ((0, 0), (1, 1)):
+        attributes = {"keepdims": keepdims, "noop_with_empty_axes": noop}
+        proto = _reduction("ReduceSum", shape, axes, **attributes)
+        got = check_in_both(proto, {"x": x})["y"]
+        if not axes and noop:
+            assert same_bits(got, x)
+            continue
+        onnxs = model(
+            [node("ReduceSum", list(proto.graph.node[0].input), "y", **attributes)],
+            list(proto.graph.input),
+            [value("y")],
+            weights={"axes": np.array(axes, np.int64)} if axes is not None else {},
+        )
+        wanted = ReferenceEvaluator(onnxs).run(None, {"x": x})[0]
+        assert got.shape == wanted.shape
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_axes_from_the_end_and_means_of_nothing() -> None:
@@ -103,7 +101,7 @@ def _softmax(shape: tuple[int, ...], axis: int, **attributes: Any) -> onnx.Model
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_profile_in_softmax(text: str) -> None:
     for make in operands.ALL:
-        x = _floats((7, 5), make)
+        x = _floats((4, 5), make)
         for axis in (0, 1):
             check_in_both(_softmax(x.shape, axis, arithmetic=text, **KEY), {"x": x})
 
@@ -153,7 +151,7 @@ def _norm_feeds(shape: tuple[int, ...], width: tuple[int, ...], make: Any) -> di
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_profile_in_layer_normalization(text: str) -> None:
     for make in operands.ALL:
-        check_in_both(_norm(arithmetic=text, **KEY), _norm_feeds((5, 7), (7,), make))
+        check_in_both(_norm(arithmetic=text, **KEY), _norm_feeds((3, 5), (5,), make))
 
 
 @pytest.mark.parametrize("axis", [-3, -1, 0, 1, 2])
@@ -180,16 +178,14 @@ def test_what_layer_normalization_may_leave_out() -> None:
     bias = feeds.pop("bias")
     check_in_both(_norm(bias=False), feeds)
     check_in_both(_norm(), {**feeds, "bias": bias[:0]})
-    check_in_both(_norm(), {"x": np.zeros((0, 6), np.float32), **feeds, "bias": bias} | {})
+    check_in_both(_norm(), {**feeds, "x": np.zeros((0, 6), np.float32), "bias": bias})
 
 
 def test_steps_draw_other_bits() -> None:
     x = _floats((3, 40))
     nodes = [ours("Softmax", ["x", "step"], "y", arithmetic="sequential{rounding=sr}", **KEY)]
     proto = model(nodes, [value("x"), value("step", TensorProto.INT64, [])], [value("y")])
-    first, second = (
-        check_in_both(proto, {"x": x, "step": np.array(step)})["y"] for step in (1, 2)
-    )
+    first, second = (check_in_both(proto, {"x": x, "step": np.array(step)})["y"] for step in (1, 2))
     assert not same_bits(first, second)
 
 

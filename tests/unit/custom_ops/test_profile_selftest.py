@@ -31,13 +31,14 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile_selftest, "NUMBERS", numbers)
     monkeypatch.setattr(profile_selftest, "SHAPES", ((5, 2, 3), (2, 33, 2)))
     monkeypatch.setattr(profile_selftest, "WHOLE", ((13, 40, 33),))
+    monkeypatch.setattr(profile_selftest, "SUMMED", ((3, 4),))
 
 
 def test_right_kernels_pass() -> None:
     profile = parse_arithmetic("chunked{size=3}")
     checks = list(run_profile_checks(profile, quick=True, threads=1))
     assert all(check.passed for check in checks)
-    assert len(checks) == len(profile_selftest.NUMBERS) + 3
+    assert len(checks) == len(profile_selftest.NUMBERS) + 4
     assert all(check.cases > 0 for check in checks)
     assert all("scalar" in check.detail for check in checks)
 
