@@ -55,7 +55,7 @@ def emulation_of(node: ir.Node, opset: int, stochastic: bool = False) -> Emulati
     emulation = _EMULATIONS[node.op_type](node, opset, stochastic)
     if emulation is None:
         return None
-    known = {*OPS[emulation.operator].attributes, *_TURNED_INTO_INPUTS}
+    known = {*OPS[emulation.operator].attributes, *_NOT_KEPT}
     fits = all(name in known or not each.value for name, each in node.attributes.items())
     return emulation if fits else None
 
@@ -66,7 +66,7 @@ def oldest_opset(model: ir.Model) -> int:
     return min(versions[""] for versions in imports if "" in versions)
 
 
-_TURNED_INTO_INPUTS = ("axes",)
+_NOT_KEPT = ("axes", "beta")  # that become an input; that is of a term which is not there
 _NO_TERM: NDArray[Any] = np.zeros(0, np.float32)
 
 

@@ -14,6 +14,7 @@ from onnxbf.cli.main import group
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.files import load_model
 from onnxbf.graph import OPERATOR_KEY, Phase, phase_of, step_input
+from onnxbf.operators import OPERATORS, Kind
 from onnxbf.recipe import EMULATED, RECIPES, Recipe, Rule
 from onnxbf.training.graphs import build_graphs
 from onnxbf.training.trainer import Trainer
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.skipif(
     not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
 )
 MODELS = Path(__file__).parents[1] / "models"
+PRODUCTS = [op for op in EMULATED if OPERATORS[op].kind is Kind.GEMM]
 PROFILED = [recipe.name for recipe in RECIPES.values() if recipe.arithmetics]
 
 
@@ -35,13 +37,38 @@ def test_every_product_of_a_step_is_emulated(name: str) -> None:
     plain = [
         node
         for node in graphs.gradient.graph
-        if node.op_type in EMULATED and OPERATOR_KEY not in node.metadata_props
+        if node.op_type in PRODUCTS and OPERATOR_KEY not in node.metadata_props
     ]
     gradient = graphs.under(RECIPES["avx512-bf16"]).gradient
     products = [node for node in gradient.graph if "arithmetic" in node.attributes]
     assert len(products) == len(plain) > 0
     assert {node.domain for node in products} == {DOMAIN}
     assert {phase_of(node) for node in products} == set(Phase) - {Phase.UPDATE}
+
+
+@pytest.mark.parametrize("arithmetic", ["sequential{format=bf16}", "sequential{rounding=sr}"])
+def test_all_sums_of_a_step_are_emulated(arithmetic: str) -> None:
+    """Sums of the backward pass, too: gradients of biases, and of what was broadcast."""
+    graphs = build_graphs(load_model(MODELS / "torch_vit.onnx"), "mse", "adam")
+    rule = Rule(ops=EMULATED, arithmetic=parse_arithmetic(arithmetic))
+    emulated = graphs.under(Recipe("sums", "", (rule,)))
+    nodes = list(emulated.gradient.graph)
+    summing = [node for node in nodes if "arithmetic" in node.attributes]
+    found = {(node.op_type, phase_of(node)) for node in summing}
+    assert {("Softmax", Phase.FORWARD), ("LayerNormalization", Phase.FORWARD)} <= found
+    assert ("ReduceSum", Phase.WEIGHT_GRADIENT) in found
+    assert not [node for node in nodes if node.op_type in EMULATED and node not in summing]
+    with np.load(MODELS / "torch_vit.npz") as data:
+        images = data["input/images"]
+    (labels,) = graphs.attached.labels
+    batch = {"images": images, labels: np.zeros((len(images), 5), np.float32)}
+    losses = {}
+    for name, made in {"none": graphs.under(RECIPES["none"]), "sums": emulated}.items():
+        trainer = Trainer(made, threads=1)
+        losses[name] = [trainer.step([batch], 0.003).loss for _ in range(6)]
+    assert losses["sums"][-1] < 0.9 * losses["sums"][0]
+    assert losses["sums"] != losses["none"]
+    np.testing.assert_allclose(losses["sums"], losses["none"], rtol=0.1)
 
 
 def test_stochastic_sums_draw_anew_in_each_step() -> None:

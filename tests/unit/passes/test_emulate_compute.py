@@ -343,9 +343,7 @@ def test_sums_take_in_the_roundings_around_them() -> None:
     assert [each.op_type for each in made.graph.node] == types
     assert all(each.domain == "ai.onnxbf" for each in made.graph.node)
     found = [_attributes(each) for each in made.graph.node]
-    cast = {
-        "cast_a": "bf16:rne{subnormals=flush}"
-    }  # before the largest number is taken, or the mean
+    cast = {"cast_a": "bf16:rne{subnormals=flush}"}  # before the mean, or the largest, is taken
     assert found[0] == {"arithmetic": "avx512_bf16", "epsilon": 0.5, "cast_y": "fp16:rne", **cast}
     assert found[1] == {"arithmetic": "avx512_bf16", "cast_y": "fp16:rne", **cast}
     assert found[3] == {"arithmetic": "avx512_bf16", "cast_y": "fp16:rne"}  # what it sums anyway
