@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kPiece = int64_t{1} << 12;  // elements of a task, about: they stay in the cache
 constexpr int64_t kColumns = 256;
-constexpr int32_t kLowest = -127;  // of the exponents that a scale (E8M0) can have
 
 CastSpec cast_of(const BlockSpec& spec) {
   // Below 2, the numbers of a format with smallest exponent 0 are as far apart as integers.
@@ -30,12 +29,11 @@ class Quantizer {
         shape_(shape), block_(std::min<int64_t>(spec.block, shape.length)),
         blocks_((shape.length + block_ - 1) / block_) {
     if (spec.exponent_bits == 0) {
-      max_ = 2 - std::ldexp(1.0f, -spec.mantissa_bits);
-      max_exponent_ = 0;
+      scale_ = {0, 2 - std::ldexp(1.0f, -spec.mantissa_bits)};
       return;
     }
-    std::memcpy(&max_, &plan_.max, sizeof max_);
-    max_exponent_ = static_cast<int32_t>(plan_.max >> kMantissaBits) - kExponentBias;
+    std::memcpy(&scale_.max, &plan_.max, sizeof scale_.max);
+    scale_.max_exponent = static_cast<int32_t>(plan_.max >> kMantissaBits) - kExponentBias;
   }
 
   // Blocks of an axis that is the last: they follow each other in memory.
@@ -45,18 +43,15 @@ class Quantizer {
       const FloatEnvironment environment(false);
       const int64_t first = task * together, last = std::min(all, first + together);
       float back[kPiece];
-      for (int64_t block = first; block < last; ++block) {
-        const int64_t begin = begin_of(block), count = begin_of(block + 1) - begin;
-        float by;
-        scales(kernels_.largest(in_ + begin, count), &by, &back[block - first]);
-        kernels_.scale(in_ + begin, &by, max_, out_ + begin, count);
-      }
+      each_run(first, last, [&](int64_t block, int64_t size, int64_t count) {
+        const int64_t place = begin_of(block);
+        kernels_.scale_rows(scale_, in_ + place, size, count, out_ + place, back + block - first);
+      });
       const int64_t begin = begin_of(first), end = begin_of(last);
       round_(plan_, key_, out_ + begin, out_ + begin, begin, end, false);
-      for (int64_t block = first; block < last; ++block) {
-        const int64_t place = begin_of(block);
-        kernels_.restore(&back[block - first], out_ + place, begin_of(block + 1) - place);
-      }
+      each_run(first, last, [&](int64_t block, int64_t size, int64_t count) {
+        kernels_.restore_rows(back + block - first, size, count, out_ + begin_of(block));
+      });
     });
   }
 
@@ -74,9 +69,9 @@ class Quantizer {
       for (int64_t i = begin; i < end; i += shape_.inner) {
         kernels_.larger(in_ + i, magnitudes, count);
       }
-      for (int64_t i = 0; i < count; ++i) scales(magnitudes[i], &by[i], &back[i]);
+      kernels_.factors(scale_, magnitudes, by, back, count);
       for (int64_t i = begin; i < end; i += shape_.inner) {
-        kernels_.scale_each(in_ + i, by, max_, out_ + i, count);
+        kernels_.scale_each(in_ + i, by, scale_.max, out_ + i, count);
         round_(plan_, key_, out_ + i, out_ + i, i, i + count, false);
         kernels_.restore_each(back, out_ + i, count);
       }
@@ -89,27 +84,19 @@ class Quantizer {
     return block / blocks_ * shape_.length + block % blocks_ * block_;
   }
 
-  // What a block with this largest magnitude is multiplied by, before it is rounded and after.
-  void scales(uint32_t magnitude, float* by, float* back) const {
-    if (magnitude >= kInfinity) {
-      *by = 0;
-      *back = __builtin_nanf("");
+  // Calls body(block, size, count) for runs of blocks of one size.
+  template <class Body>
+  void each_run(int64_t first, int64_t last, const Body& body) const {
+    const int64_t shorter = shape_.length % block_;
+    if (shorter == 0) {
+      body(first, block_, last - first);
       return;
     }
-    const int32_t exponent = static_cast<int32_t>(magnitude >> kMantissaBits) - kExponentBias;
-    const int32_t shared = std::max(exponent - max_exponent_, kLowest);
-    *by = power_of_two(-shared);
-    *back = power_of_two(shared);
-  }
-
-  // Of an exponent from -127, whose power is subnormal, to 127.
-  static float power_of_two(int32_t exponent) {
-    const uint32_t bits = exponent == kLowest
-                              ? kImplicitBit >> 1
-                              : static_cast<uint32_t>(exponent + kExponentBias) << kMantissaBits;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return power;
+    for (int64_t block = first, next; block < last; block = next) {
+      const int64_t whole = blocks_ - 1 - block % blocks_;  // that are left of the row
+      next = whole == 0 ? block + 1 : std::min(last, block + whole);
+      body(block, whole == 0 ? shorter : block_, next - block);
+    }
   }
 
   const BlockKernels& kernels_;
@@ -120,8 +107,7 @@ class Quantizer {
   float* out_;
   const AxisShape& shape_;
   int64_t block_, blocks_;  // the length of a block, and how many there are along the axis
-  float max_;
-  int32_t max_exponent_;
+  BlockScale scale_;
 };
 
 }  // namespace

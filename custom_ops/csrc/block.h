@@ -12,17 +12,31 @@
 
 namespace onnxbf {
 
+// What a block with some largest magnitude is multiplied by, before it is rounded and after.
+struct BlockScale {
+  int32_t max_exponent;  // of the largest element
+  float max;             // that element: scaled numbers are kept within it
+};
+
 struct BlockKernels {
   // The bits of the largest magnitude of `count` numbers; NaN is the largest of all.
   uint32_t (*largest)(const float* x, int64_t count);
-  // The same for each of `count` columns: magnitudes = the larger of magnitudes and |x|.
+  // Blocks that follow each other, of `size` numbers: scaled into `out`, each by what its largest
+  // magnitude asks for. `back`: for each block, what undoes that, NaN where a number is not finite.
+  void (*scale_rows)(const BlockScale& scale, const float* x, int64_t size, int64_t blocks,
+                     float* out, float* back);
+  // out = x * back, in place; where `back` is NaN, that NaN.
+  void (*restore_rows)(const float* back, int64_t size, int64_t blocks, float* out);
+
+  // Blocks that lie beside each other, a number of each at a time. First the largest magnitudes:
+  // magnitudes = the larger of magnitudes and |x|.
   void (*larger)(const float* x, uint32_t* magnitudes, int64_t count);
-  // out = x * by, kept within -max and max. `by` is one number, or of `_each` element one.
-  void (*scale)(const float* x, const float* by, float max, float* out, int64_t count);
+  // Then what these ask for.
+  void (*factors)(const BlockScale& scale, const uint32_t* magnitudes, float* by, float* back,
+                  int64_t count);
+  // out = x * by, kept within -max and max; out = x * back as above.
   void (*scale_each)(const float* x, const float* by, float max, float* out, int64_t count);
-  // out = x * by, in place; where `by` is NaN, that NaN.
-  void (*restore)(const float* by, float* out, int64_t count);
-  void (*restore_each)(const float* by, float* out, int64_t count);
+  void (*restore_each)(const float* back, float* out, int64_t count);
 };
 
 struct BlockSpec {

@@ -15,6 +15,14 @@ constexpr int kChains = 8;
 inline Word smaller_of(Word a, Word b) { return (Word)_mm256_min_epi32((__m256i)a, (__m256i)b); }
 inline Word larger_of(Word a, Word b) { return (Word)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 
+inline uint32_t largest_lane(Word a) {
+  const __m256i lanes = (__m256i)a;
+  __m128i half = _mm_max_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+  half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+  half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0xB1));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(half));
+}
+
 inline Wide multiply_low(Wide a, Wide b) { return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 
 inline Wide upper_half(Wide a) { return (Wide)_mm256_shuffle_epi32((__m256i)a, 0xB1); }

@@ -15,6 +15,10 @@ constexpr int kChains = 4;
 inline Word smaller_of(Word a, Word b) { return (Word)_mm512_min_epi32((__m512i)a, (__m512i)b); }
 inline Word larger_of(Word a, Word b) { return (Word)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 
+inline uint32_t largest_lane(Word a) {
+  return static_cast<uint32_t>(_mm512_reduce_max_epi32((__m512i)a));
+}
+
 inline Wide multiply_low(Wide a, Wide b) { return (Wide)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 
 inline Wide upper_half(Wide a) { return (Wide)_mm512_shuffle_epi32((__m512i)a, _MM_PERM_CDAB); }

@@ -17,6 +17,10 @@ constexpr int kChains = 4;
 inline Word smaller_of(Word a, Word b) { return (Word)vminq_s32((int32x4_t)a, (int32x4_t)b); }
 inline Word larger_of(Word a, Word b) { return (Word)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
 
+inline uint32_t largest_lane(Word a) {
+  return static_cast<uint32_t>(vmaxvq_s32((int32x4_t)a));
+}
+
 inline Wide multiply_low(Wide a, Wide b) {
   return (Wide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 }

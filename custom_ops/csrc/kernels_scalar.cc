@@ -16,6 +16,8 @@ constexpr int kChains = 2;
 inline Word smaller_of(Word a, Word b) { return (int32_t)a < (int32_t)b ? a : b; }
 inline Word larger_of(Word a, Word b) { return (int32_t)a > (int32_t)b ? a : b; }
 
+inline uint32_t largest_lane(Word a) { return a; }
+
 inline Wide multiply_low(Wide a, Wide b) {
   return static_cast<uint64_t>(static_cast<uint32_t>(a)) * static_cast<uint32_t>(b);
 }

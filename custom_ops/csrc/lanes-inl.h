@@ -4,6 +4,7 @@
 //   Word  lanes of uint32_t (GCC and clang vector extensions), or uint32_t itself,
 //   Wide  lanes of uint64_t, as many bytes, or uint64_t itself,
 //   smaller_of, larger_of        of two words, as signed numbers,
+//   largest_lane(Word)           of all lanes, as signed numbers,
 //   multiply_low(Wide, Wide)     products of the lower halves of the lanes,
 //   upper_half(Wide)             the upper halves, in the place of the lower ones,
 //   interleave(Wide, Wide)       the lower halves of the first, below those of the second,

@@ -55,13 +55,6 @@ inline uint32_t smallest_number(const Plan& plan) {
   return smallest < plan.flush_below ? plan.flush_below : smallest;
 }
 
-inline uint32_t largest_of(Word lanes) {
-  uint32_t numbers[kLanes], largest = 0;
-  store(numbers, lanes);
-  for (uint32_t number : numbers) largest = largest < number ? number : largest;
-  return largest;
-}
-
 struct Extremes {
   uint32_t largest;  // magnitude
   bool some_vanish;  // some that are not zero may become zero: they lie below the smallest number
@@ -79,7 +72,7 @@ inline Extremes extremes(const Plan& plan, const float* in, int64_t count, float
     lowest = smaller_of(lowest, magnitude + kToEnd);
   });
   const auto tiny = greater(all(smallest_number(plan) + kToEnd), lowest);
-  return {largest_of(highest), any_differs(tiny ? all(1) : Word{}, Word{})};
+  return {largest_lane(highest), any_differs(tiny ? all(1) : Word{}, Word{})};
 }
 
 // The lanes of numbers other than zero that became zero. `from`, `to`: magnitudes.
@@ -161,7 +154,7 @@ inline void measure_specials(const Plan& plan, const float* in, const float* out
     store(after + i, both ? q : Word{});
     highest = larger_of(highest, both ? from : Word{});
   });
-  add_squares(plan, before, after, filled, largest_of(highest), tile);
+  add_squares(plan, before, after, filled, largest_lane(highest), tile);
   tile->overflow = total(overflow);
   tile->saturated = total(saturated);
   tile->underflow = total(underflow);
