@@ -163,8 +163,8 @@ def _load(path: Path) -> ctypes.CDLL:
     if library.onnxbf_interface() != _INTERFACE:
         raise KernelError(f"The kernel library {path} is of another version. {_REBUILD}")
     wanted = os.environ.get(INSTRUCTION_SET_VARIABLE)
-    present = _texts(library.onnxbf_instruction_set_name)
-    if wanted and wanted not in present:
+    if wanted and library.onnxbf_find_kernels(wanted.encode()) is None:
+        present = _texts(library.onnxbf_instruction_set_name)
         raise KernelError(
             f"{INSTRUCTION_SET_VARIABLE}={wanted} names no instruction set of this CPU: choose one "
             f"of {', '.join(present)}, or unset it."

@@ -32,6 +32,7 @@ from tests.conv_cases import (
 )
 from tests.conv_definition import convolution_sums
 from tests.small_models import model, ours, value
+from tests.stand_in import stand_ins
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -57,7 +58,7 @@ def wanted() -> list[str]:
     return [digest(evaluate(case)) for case in CASES]
 
 
-@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("instruction_set", [*instruction_sets(), *stand_ins()])
 def test_every_case_equals_its_reference_on_any_threads(
     instruction_set: str, wanted: list[str]
 ) -> None:

@@ -5,6 +5,10 @@ Those are judged, on smaller ones, by the scalar dot product; bits are compared.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +19,11 @@ from onnx import helper
 
 from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.kernels import kernels
+from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
 from tests.small_models import model, value
+from tests.stand_in import stand_ins
 
 Floats = NDArray[np.float32]
 KERNEL = 3
@@ -72,14 +78,40 @@ def _node(op_type: str, profile: str, groups: int, **feeds: Floats) -> Floats:
     return found
 
 
+def results(name: str, profile: str) -> tuple[Floats, Floats, Floats]:
+    """Of Conv, and the gradients of x and w."""
+    case = CASES[name]
+    x, w, dy = case.draw()
+    return (
+        _node("Conv", profile, case.groups, x=x, w=w),
+        _node("ConvInputGrad", profile, case.groups, dy=dy, w=w, x=x),
+        _node("ConvWeightGrad", profile, case.groups, dy=dy, x=x, w=w),
+    )
+
+
+def digests() -> list[str]:
+    found = (array for name in CASES for array in results(name, "avx512_bf16"))
+    return [hashlib.sha256(array.tobytes()).hexdigest() for array in found]
+
+
+_PRINT = "from tests.unit.custom_ops.test_large_convolutions import digests; print(*digests())"
+
+
+@pytest.mark.parametrize("instruction_set", [*instruction_sets()[1:], *stand_ins()])
+def test_every_instruction_set_has_the_same_bits(instruction_set: str) -> None:
+    environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": instruction_set}
+    command = [sys.executable, "-c", _PRINT]
+    made = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert made.stdout.split() == digests()
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", CASES)
 def test_they_are_products_of_matrices(name: str, profile: str) -> None:
     case, arithmetic = CASES[name], parse_arithmetic(profile)
     (x, w, dy), groups = case.draw(), case.groups
-    y = _node("Conv", profile, groups, x=x, w=w)
-    dx = _node("ConvInputGrad", profile, groups, dy=dy, w=w, x=x)
-    dw = _node("ConvWeightGrad", profile, groups, dy=dy, x=x, w=w)
+    y, dx, dw = results(name, profile)
     channels, maps, places = case.channels, case.maps, np.prod(case.sizes)
     for group in range(groups):
         inside = slice(group * channels, (group + 1) * channels)

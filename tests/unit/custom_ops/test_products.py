@@ -16,6 +16,7 @@ from onnxbf.custom_ops.reference_products import product
 from onnxbf.errors import UnsupportedError
 from tests import operands
 from tests.implementations import Floats, same_bits
+from tests.stand_in import STAND_IN, stand_ins
 
 SETS = [kernels(name) for name in instruction_sets()]
 TEXTS = [
@@ -158,17 +159,26 @@ def test_the_cpu_computes(name: str) -> None:
             assert same_bits(np.concatenate(got).ravel(), wanted)
 
 
+@pytest.mark.parametrize("name", ["avx512_bf16", STAND_IN])
 @pytest.mark.parametrize("text", ["avx512_bf16", "torch_cpu_bf16"])
-def test_the_instruction_and_its_emulation_agree(text: str) -> None:
-    """The kernels that use VDPBF16PS, over many parts of sums; NaN with its payload."""
-    if "avx512_bf16" not in instruction_sets():
-        pytest.skip("this CPU has no AVX512_BF16")
+def test_the_instruction_and_its_emulation_agree(text: str, name: str) -> None:
+    """The kernels that use VDPBF16PS, over many parts of sums; NaN with its payload.
+
+    A function in its place shows on any CPU with AVX-512 that what is around it is right.
+    """
+    if name not in (*instruction_sets(), *stand_ins()):
+        pytest.skip(f"this CPU has no {name}")
     rng, profile = np.random.default_rng(11), parse_arithmetic(text)
     for make in operands.ALL:
         for rows, inner, columns in ((130, 65, 70), (13, 1100, 33), (5, 2500, 3)):
             a, b = make(rng, (rows, inner)), make(rng, (inner, columns))
             emulated = kernels("avx512").matmul(a, b, profile)
-            assert same_bits(kernels("avx512_bf16").matmul(a, b, profile), emulated)
+            assert same_bits(kernels(name).matmul(a, b, profile), emulated)
+
+
+def test_the_stand_in_is_found_by_name_alone() -> None:
+    assert STAND_IN not in instruction_sets()
+    assert [kernels(name).name for name in stand_ins()] == [*stand_ins()]
 
 
 @pytest.mark.parametrize("shapes", [((15, 2), (15, 2)), ((16, 3), (16, 3)), ((16, 2), (16, 4))])

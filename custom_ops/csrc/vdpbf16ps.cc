@@ -1,0 +1,45 @@
+#include "vdpbf16ps.h"
+
+#include <cstring>
+#include <initializer_list>
+
+#include "exact.h"
+#include "float_environment.h"
+#include "plan.h"
+
+namespace onnxbf {
+namespace {
+
+float float_of(uint32_t bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+uint32_t bits_of(float number) {
+  uint32_t bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  return bits;
+}
+
+bool is_nan(uint32_t bits) { return (bits & ~kSign) > kInfinity; }
+
+float flushed(uint32_t bits) { return float_of((bits & ~kSign) < kImplicitBit ? bits & kSign : bits); }
+
+// One of both multiply-adds.
+float add(float sum, uint32_t a, uint32_t b) {
+  for (const uint32_t operand : {a, b, bits_of(sum)}) {
+    if (is_nan(operand)) return float_of(operand | kQuietNan);
+  }
+  const float result = multiply_add_to_nearest(flushed(a), flushed(b), flushed(bits_of(sum)), true);
+  return result == result ? result : float_of(kQuietNan | kSign);
+}
+
+}  // namespace
+
+float vdpbf16ps(float sum, uint32_t a, uint32_t b) {
+  const FloatEnvironment nearest(false);
+  return add(add(sum, a & 0xFFFF0000, b & 0xFFFF0000), a << 16, b << 16);
+}
+
+}  // namespace onnxbf

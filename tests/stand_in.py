@@ -1,0 +1,12 @@
+"""The kernels in which a function stands for VDPBF16PS (csrc/kernels_avx512_stand_in.cc)."""
+
+from __future__ import annotations
+
+from onnxbf.custom_ops.library import instruction_sets
+
+STAND_IN = "avx512_stand_in"
+
+
+def stand_ins() -> tuple[str, ...]:
+    """Empty on CPUs without AVX-512, whose tiles it shares."""
+    return (STAND_IN,) if "avx512" in instruction_sets() else ()
