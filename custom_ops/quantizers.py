@@ -17,7 +17,7 @@ from onnxbf.custom_ops.registry import (
     cast_attributes,
     range_attributes,
 )
-from onnxbf.formats import Cast, Overflow
+from onnxbf.formats import Overflow
 from onnxbf.range_cast import RangeCast
 from onnxbf.scaled_cast import Amax, Scale, ScaledCast
 
@@ -114,9 +114,3 @@ def applied_cast(op_type: str, attributes: Mapping[str, Attribute]) -> AnyCast |
     """
     reader = _READERS.get(op_type)
     return None if reader is None else reader(attributes)
-
-
-def plain_cast(op_type: str, attributes: Mapping[str, Attribute]) -> Cast | None:
-    """The same, of operators that round into a number format alone, as ``quantize`` does."""
-    found = applied_cast(op_type, attributes)
-    return found if isinstance(found, Cast) else None

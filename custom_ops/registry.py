@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onnxbf.block_cast import INT8, BlockCast
+from onnxbf.block_cast import INT8, BlockCast, block_name
 from onnxbf.formats import (
     FORMATS,
     Cast,
@@ -20,7 +20,7 @@ from onnxbf.formats import (
     Specials,
     Subnormals,
 )
-from onnxbf.range_cast import Grouping, RangeCast
+from onnxbf.range_cast import Grouping, RangeCast, range_name
 
 DOMAIN = "ai.onnxbf"
 VERSION = 1
@@ -316,9 +316,9 @@ def attributes_range(attributes: Mapping[str, Attribute]) -> RangeCast:
     """
     full = {**RANGE_DEFAULTS, **attributes}
     grouping, stochastic = Grouping(str(full["grouping"])), full["rounding"] == "sr"
-    return RangeCast(
-        "QuantizeRange", int(full["bits"]), grouping, stochastic, full["zero"] == "exact"
-    )
+    exact_zero = full["zero"] == "exact"
+    name = range_name(grouping, stochastic=stochastic, exact_zero=exact_zero)
+    return RangeCast(name or "QuantizeRange", int(full["bits"]), grouping, stochastic, exact_zero)
 
 
 def block_attributes(cast: BlockCast, *, seed: int = 0, node: int = 0) -> dict[str, Attribute]:
@@ -350,7 +350,8 @@ def attributes_block(attributes: Mapping[str, Attribute]) -> BlockCast:
     specials = Specials(str(full["specials"]))
     element = INT8 if exponent_bits == 0 else _format(exponent_bits, mantissa_bits, specials)
     rounding, block = Rounding(str(full["rounding"])), int(full["block"])
-    return BlockCast("QuantizeBlocks", element, rounding, block, int(full["axis"]))
+    name = block_name(element) or "QuantizeBlocks"
+    return BlockCast(name, element, rounding, block, int(full["axis"]))
 
 
 def attributes_cast(attributes: Mapping[str, Attribute]) -> Cast:

@@ -24,6 +24,7 @@ from onnxbf.formats import (
     NumberFormat,
     Rounding,
     Specials,
+    relative,
 )
 from onnxbf.spec import parse_spec
 
@@ -87,6 +88,21 @@ class BlockCast:
         return self.rounding is Rounding.STOCHASTIC
 
     @property
+    def biased(self) -> bool:
+        """Whether errors go one way."""
+        return self.rounding is Rounding.TOWARD_ZERO
+
+    @property
+    def largest_error(self) -> float:
+        """Relative to the largest of a block; saturation may cut off as much as a place."""
+        return self.element.eps
+
+    @property
+    def precision(self) -> NumberFormat:
+        """What the largest of a block are as far apart as; its name says of what kind."""
+        return relative(str(self), self.element.mantissa_bits)
+
+    @property
     def _is_plain(self) -> bool:
         """Whether the name alone says which elements it has."""
         return self.element == _TABLE.get(self.name, (None,))[0]
@@ -119,6 +135,11 @@ _TABLE: Mapping[str, Sequence[NumberFormat]] = {  # the first of each is the def
 }
 BLOCK_CASTS = tuple(_TABLE)
 _OPTIONS = ("format", "block", "rounding")
+
+
+def block_name(element: NumberFormat) -> str | None:
+    """What the block format with these elements is called; None where it has no name."""
+    return next((name for name, elements in _TABLE.items() if element in elements), None)
 
 
 def is_block_cast(text: str) -> bool:

@@ -117,6 +117,11 @@ class NumberFormat:
         return self.name
 
 
+def relative(name: str, mantissa_bits: int) -> NumberFormat:
+    """What stands for numbers that are so far apart wherever they lie in the range of float32."""
+    return NumberFormat(name, 8, mantissa_bits)
+
+
 FLOAT32 = NumberFormat("fp32", 8, 23, onnx_type="FLOAT")
 TF32 = NumberFormat("tf32", 8, 10)
 BFLOAT16 = NumberFormat("bf16", 8, 7, onnx_type="BFLOAT16")
@@ -203,6 +208,23 @@ class Cast:
     def stochastic(self) -> bool:
         """Whether it needs random bits."""
         return self.rounding is Rounding.STOCHASTIC
+
+    @property
+    def biased(self) -> bool:
+        """Whether errors go one way."""
+        nearest = (Rounding.NEAREST_EVEN, Rounding.NEAREST_AWAY)
+        return self.rounding not in (*nearest, Rounding.STOCHASTIC)
+
+    @property
+    def largest_error(self) -> float:
+        """Relative, of a normal number."""
+        nearest = not self.biased and not self.stochastic
+        return self.format.unit_roundoff if nearest else self.format.eps
+
+    @property
+    def precision(self) -> NumberFormat:
+        """What numbers are as far apart as; its name says what they are rounded to."""
+        return self.format
 
     @property
     def tag(self) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.formats import NumberFormat, relative
 from onnxbf.spec import TextEnum, parse_spec
 
 
@@ -59,6 +60,21 @@ class RangeCast:
         return int(2**self.bits - 1)
 
     @property
+    def biased(self) -> bool:
+        """Whether errors go one way."""
+        return False
+
+    @property
+    def largest_error(self) -> float:
+        """Relative to the range, which bounds the numbers: a bin, of both roundings."""
+        return 1 / self.bins
+
+    @property
+    def precision(self) -> NumberFormat:
+        """What the largest numbers are as far apart as; its name says of what kind."""
+        return relative(f"{self.bits}-bit integers", self.bits)
+
+    @property
     def tag(self) -> str:
         """What names of rounded tensors end in."""
         return f"{self.name}{self.bits}"
@@ -75,6 +91,12 @@ _TABLE: Mapping[str, tuple[Grouping, bool, bool]] = {
     "bhq": (Grouping.HOUSEHOLDER, True, False),
 }
 RANGE_CASTS = tuple(_TABLE)
+
+
+def range_name(grouping: Grouping, *, stochastic: bool, exact_zero: bool) -> str | None:
+    """What the quantizer that does this is called; None where it has no name."""
+    wanted = (grouping, stochastic, exact_zero)
+    return next((name for name, row in _TABLE.items() if row == wanted), None)
 
 
 def is_range_cast(text: str) -> bool:

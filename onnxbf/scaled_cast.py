@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from onnxbf.errors import NameUnknown, SpecError
-from onnxbf.formats import Cast, Overflow, parse_cast
+from onnxbf.formats import Cast, NumberFormat, Overflow, parse_cast, relative
 from onnxbf.spec import Spec, TextEnum, parse_spec
 
 _HISTORY = 1024  # steps that delayed scaling looks back, unless told
@@ -92,6 +92,21 @@ class ScaledCast:
     @property
     def scaling(self) -> Scaling:
         return Scaling.DELAYED if self.history else Scaling.CURRENT
+
+    @property
+    def biased(self) -> bool:
+        """Whether errors go one way."""
+        return self.cast.biased
+
+    @property
+    def largest_error(self) -> float:
+        """Relative, of a number that scaling leaves normal."""
+        return self.cast.largest_error
+
+    @property
+    def precision(self) -> NumberFormat:
+        """What numbers are as far apart as, wherever they lie; its name says of what kind."""
+        return relative(f"scaled {self.cast.format}", self.cast.format.mantissa_bits)
 
     @property
     def tag(self) -> str:

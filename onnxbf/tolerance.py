@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, attributes_block, attributes_cast, attributes_range
-from onnxbf.formats import FLOAT32, FORMATS, Cast, NumberFormat, Rounding
+from onnxbf.casts import AnyCast
+from onnxbf.custom_ops.quantizers import applied_cast
+from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.formats import FLOAT32, FORMATS, Cast, NumberFormat
 from onnxbf.graph import subgraphs_of
 from onnxbf.operators import Kind, find_operator
 
@@ -56,22 +58,20 @@ class Path(NamedTuple):
         return min(gamma(self.total), likely)
 
 
-def rounding_of(node: ir.Node) -> Cast | None:
-    """The cast of a node that rounds: QuantizeDequantize, Quantize, or Cast to a narrower type."""
-    if node.domain == DOMAIN and node.op_type in ("QuantizeDequantize", "Quantize"):
-        return attributes_cast({name: a.value for name, a in node.attributes.items()})
+def rounding_of(node: ir.Node) -> AnyCast | None:
+    """What a node rounds to: one of our own, or a Cast to a narrower type; None if it does not."""
+    if node.domain == DOMAIN:
+        attributes = {name: a.value for name, a in node.attributes.items()}
+        return applied_cast(node.op_type, attributes)
     if node.op_type == "Cast" and node.inputs[0] is not None and not node.domain:
         fmt = _STORED.get(ir.DataType(node.attributes["to"].as_int()).name)
         return None if fmt is None or fmt is FLOAT32 else Cast(fmt)
     return None
 
 
-def _rounding(cast: Cast) -> Path:
-    if cast.rounding is Rounding.STOCHASTIC:
-        return Path(cast.format.eps, 0.0, cast.format.eps**2)
-    if cast.rounding in (Rounding.NEAREST_EVEN, Rounding.NEAREST_AWAY):
-        return Path(cast.format.unit_roundoff, 0.0, cast.format.unit_roundoff**2)
-    return Path(cast.format.eps, cast.format.eps, 0.0)
+def _rounding(cast: AnyCast) -> Path:
+    error = cast.largest_error
+    return Path(error, error, 0.0) if cast.biased else Path(error, 0.0, error**2)
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Bounds:
     """The worst path of roundings to each value of a model, by value name."""
 
     model: ir.Model
-    coarsest: NumberFormat = FLOAT32
+    coarsest: NumberFormat = FLOAT32  # of what numbers are rounded to
     paths: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,16 +114,9 @@ class Bounds:
     def _own(self, node: ir.Node) -> Path:
         cast = rounding_of(node)
         if cast is not None:
-            if cast.format.eps > self.coarsest.eps:
-                self.coarsest = cast.format
+            if cast.precision.eps > self.coarsest.eps:
+                self.coarsest = cast.precision
             return _rounding(cast)
-        if node.op_type == "QuantizeRange" and node.domain == DOMAIN:
-            step = 1 / attributes_range({n: a.value for n, a in node.attributes.items()}).bins
-            return Path(step, 0.0, step**2)  # relative to the range, which bounds the numbers
-        if node.op_type == "QuantizeBlocks" and node.domain == DOMAIN:
-            blocks = attributes_block({n: a.value for n, a in node.attributes.items()})
-            # Relative to the largest of a block; saturation may cut off as much as a place.
-            return Path(blocks.element.eps, 0.0, blocks.element.eps**2)
         operator = find_operator(node.domain, node.op_type)
         if operator is None or operator.moves:
             return Path()

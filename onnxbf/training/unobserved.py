@@ -9,12 +9,13 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.custom_ops.quantizers import QUANTIZERS
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import all_graphs
 from onnxbf.passes.representable import node_cast
 
 _CASTS = ("cast_a", "cast_b", "cast_y")
-_QUANTIZERS = frozenset({"QuantizeRange", "QuantizeBlocks"})
+_OBSERVED = frozenset({"QuantizeDequantize", "QuantizeDequantizeObserved"})
 _SHOWN = 3  # names in a sentence; the log has all
 
 
@@ -24,7 +25,7 @@ class Unobserved:
 
     Attributes:
         products: those that sum as an arithmetic says, and round operands or results themselves.
-        quantizers: those to integers over ranges, or in blocks.
+        quantizers: those to integers over ranges, in blocks, or of scaled numbers.
         inner: quantize nodes in branches of If, in bodies of loops, in functions.
     """
 
@@ -40,7 +41,7 @@ class Unobserved:
         """A sentence; empty where every rounding is measured."""
         found = (
             _named(self.products, "within products that sum as an arithmetic says"),
-            _named(self.quantizers, "by quantizers over ranges or in blocks"),
+            _named(self.quantizers, "by quantizers over ranges, in blocks or of scaled numbers"),
             _named(self.inner, "in branches of If, bodies of loops or functions"),
         )
         told = " and ".join(text for text in found if text)
@@ -60,7 +61,7 @@ def find_unobserved(model: ir.Model) -> Unobserved:
         node.name or ""
         for graph in all_graphs(model)
         for node in graph
-        if node.domain == DOMAIN and node.op_type in _QUANTIZERS
+        if node.domain == DOMAIN and node.op_type in QUANTIZERS - _OBSERVED
     )
     return Unobserved(tuple(_rounding_products(model)), tuple(quantizers), tuple(inner))
 

@@ -9,6 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onnxbf.casts import parse_any_cast
+from onnxbf.custom_ops.quantizers import quantizer
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.formats import BFLOAT16, FLOAT8_E4M3FN, FLOAT32, parse_cast
 from onnxbf.passes.pipeline import convert
 from onnxbf.rounding import round_array
@@ -37,6 +40,30 @@ def test_each_rounding_counts_once_along_the_worst_path() -> None:
     assert bounds.paths["y"] == Path(2 * _U, 0, 2 * _U**2)
     assert bounds.tolerance("y") == gamma(2 * _U)
     assert bounds.coarsest == BFLOAT16
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "error", "biased"),
+    [
+        ("psq{bits=4}", "4-bit integers", 1 / 15, False),
+        ("mxfp4", "mxfp4", 0.5, False),
+        ("mxfp8{format=e5m2,rounding=rtz}", "mxfp8{format=e5m2,rounding=rtz}", 0.25, True),
+        ("e4m3fn:rne{scaling=current}", "scaled e4m3fn", 2.0**-4, False),
+        ("e5m2:rup{scaling=delayed,history=3}", "scaled e5m2", 0.25, True),
+        ("e4m3fn:rne", "e4m3fn", 2.0**-4, False),
+    ],
+)
+def test_every_operator_that_rounds_says_to_what(
+    text: str, name: str, error: float, biased: bool
+) -> None:
+    op_type, attributes = quantizer(parse_any_cast(text))
+    inputs = ["x", "x"] if op_type == "QuantizeDelayed" else ["x"]
+    node = ir.node(op_type, [ir.Value(name=each) for each in inputs], attributes, domain=DOMAIN)
+    node.outputs[0].name = "y"
+    graph = ir.Graph([], node.outputs, nodes=[node], opset_imports={DOMAIN: 1})
+    bounds = Bounds(ir.Model(graph, ir_version=10))
+    assert bounds.coarsest.name == name
+    assert bounds.paths["y"] == Path(error, error * biased, error**2 * (not biased))
 
 
 def test_directed_rounding_counts_twice_and_cast_pairs_count() -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxbf.cli.main import group
+from onnxbf.passes.pipeline import convert
 
 
 def _save(path: str, outputs: str, body: str) -> None:
@@ -50,6 +51,24 @@ def test_beyond_the_tolerance_is_exit_code_1() -> None:
     result = _compare("a.onnx", "b.onnx")
     assert result.exit_code == 1
     assert "differ beyond what rounding to fp32 explains" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        ("bf16", "bf16"),
+        ("fp8-delayed", "scaled e4m3fn"),
+        ("mxfp4", "mxfp4"),
+        ("fqt-ptq{forward=3}", "3-bit integers"),
+    ],
+)
+def test_the_verdict_names_what_numbers_are_rounded_to(recipe: str, named: str) -> None:
+    body = "<float[3,3] w = {1,2,3,4,5,6,7,8,9}> { y = MatMul (x, w) }"
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) {body}"""
+    converted, _ = convert(onnx.parser.parse_model(text), recipe)
+    onnx.save(onnx.parser.parse_model(text), "b.onnx")
+    onnx.save(converted, "c.onnx")
+    assert f"what rounding to {named} explains" in _compare("b.onnx", "c.onnx").stdout
 
 
 def test_an_output_without_a_partner_is_exit_code_1() -> None:
