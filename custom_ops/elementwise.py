@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxbf.custom_ops.observation import observe_rounding
 from onnxbf.formats import Rounding, parse_cast
 from onnxbf.rounding import round_array
 
@@ -75,6 +76,11 @@ class Step:
     result: str
     operands: tuple[str, ...]
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it is a cast."""
+        return _ROUNDS in self.operation
+
     def __str__(self) -> str:
         return " ".join((self.operation, self.result, *self.operands))
 
@@ -90,8 +96,17 @@ class Program:
         names = (name for step in self.steps for name in (step.result, *step.operands))
         return max((int(name[1:]) + 1 for name in names if name[0] == kind), default=0)
 
-    def run(self, inputs: Sequence[Array], shared: Sequence[Array]) -> list[Array]:
-        """The outputs of one group; an input that is not of the first one's shape is one number."""
+    def run(
+        self,
+        inputs: Sequence[Array],
+        shared: Sequence[Array],
+        told: list[NDArray[np.float64]] | None = None,
+    ) -> list[Array]:
+        """The outputs of one group; an input that is not of the first one's shape is one number.
+
+        Args:
+            told: where to append what each step that rounds did, see ``observe_rounding``.
+        """
         shape = inputs[0].shape
         places = {f"x{index}": _fit(array, shape) for index, array in enumerate(inputs)}
         places |= {f"s{index}": np.reshape(array, ()) for index, array in enumerate(shared)}
@@ -100,6 +115,10 @@ class Program:
                 operands = [places[name] for name in step.operands]
                 result = np.asarray(_compute(step.operation, operands), np.float32)
                 places[step.result] = np.broadcast_to(result, shape)
+                if told is not None and step.rounds:
+                    before = np.broadcast_to(operands[0], shape)
+                    cast = parse_cast(step.operation)
+                    told.append(observe_rounding(before, places[step.result], cast))
         return [np.array(places[f"y{index}"]) for index in range(self.count("y"))]
 
     def __str__(self) -> str:

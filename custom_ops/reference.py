@@ -11,7 +11,7 @@ They are what the C++ operators are judged by, bit for bit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -271,6 +271,11 @@ class Elementwise(_Operator):
     """A program of elementwise operations over groups of tensors."""
 
     def _run(self, *inputs: NDArray[np.float32], program: str = "") -> tuple[Any, ...]:
+        return tuple(self._compute(inputs, program, None))
+
+    def _compute(
+        self, inputs: Sequence[NDArray[np.float32]], program: str, told: list[Any] | None
+    ) -> list[NDArray[np.float32]]:
         try:
             parsed = parse_program(program)
         except ValueError as error:
@@ -278,7 +283,16 @@ class Elementwise(_Operator):
         shared, each = parsed.count("s"), parsed.count("x")
         last = len(inputs) - shared
         groups = (inputs[i : i + each] for i in range(0, last, each))
-        return tuple(y for group in groups for y in parsed.run(group, inputs[last:]))
+        return [y for group in groups for y in parsed.run(group, inputs[last:], told)]
+
+
+class ElementwiseObserved(Elementwise):
+    """The same, and what its roundings did to the numbers, which comes first."""
+
+    def _run(self, *inputs: NDArray[np.float32], program: str = "") -> tuple[Any, ...]:
+        told: list[NDArray[np.float64]] = []
+        outputs = self._compute(inputs, program, told)
+        return np.concatenate([np.zeros(0), *told]), *outputs
 
 
 REFERENCE_OPS: list[type[OpRun]] = [
@@ -304,6 +318,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     LayerNormalization,
     *GRADIENT_OPS,
     Elementwise,
+    ElementwiseObserved,
 ]
 
 

@@ -266,6 +266,12 @@ OPS: dict[str, CustomOp] = {
             {"program": ""},
             "many elementwise operations over groups of tensors, in one pass",
         ),
+        CustomOp(
+            "ElementwiseObserved",
+            ("groups*", "shared*"),
+            {"program": ""},
+            "the same, and first seven float64 numbers for every rounding of every group",
+        ),
     )
 }
 

@@ -11,6 +11,7 @@ from onnxbf.custom_ops.elementwise import OPERANDS
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.formats import Rounding
 from onnxbf.operators import STANDARD_DOMAINS
+from onnxbf.passes.observe_roundings import observed_cast
 from onnxbf.passes.representable import node_cast
 
 Operand = tuple[str, int]  # ("step", i), ("tensor", i) or, of fewer dimensions, ("other", i)
@@ -35,17 +36,25 @@ class Form:
     Attributes:
         steps: the operation and the operands of each.
         outputs: the steps whose results are read outside.
+        observed: how many of its casts are observed.
     """
 
     steps: tuple[tuple[str, tuple[Operand, ...]], ...]
     outputs: tuple[int, ...]
+    observed: int
+
+    @property
+    def casts(self) -> int:
+        """How many steps are casts."""
+        return sum(operation not in OPERANDS for operation, _ in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """Nodes of one shape that hand each other tensors, and what they read and give.
 
-    ``others`` are broadcast: scalars, and tensors of its last dimensions.
+    ``others`` are broadcast: scalars, and tensors of its last dimensions. ``health`` is what its
+    casts are observed to do, one after the other.
     """
 
     stage: int
@@ -54,11 +63,7 @@ class Region:
     tensors: tuple[ir.Value, ...]
     others: tuple[ir.Value, ...]
     outputs: tuple[ir.Value, ...]
-
-    @property
-    def rounds(self) -> bool:
-        """Whether a step is a cast."""
-        return any(operation not in OPERANDS for operation, _ in self.form.steps)
+    health: tuple[ir.Value, ...]
 
 
 def find_regions(graph: ir.Graph, operations: frozenset[str] = ALL) -> list[Region]:
@@ -91,15 +96,22 @@ def _stages(graph: ir.Graph, fusable: set[ir.Node]) -> dict[ir.Node, int]:
     stages: dict[ir.Node, int] = {}
     for node in graph:
         stages[node] = max(
-            (stages[p] + (p in fusable and node not in fusable) for p in _producers(node)),
+            (stages[p] + _parts(p, node, fusable) for p in _producers(node)),
             default=0,
         )
     for node in reversed(graph):
         (value, *_) = node.outputs
         users = {user for user, _ in value.uses()}
         if node in fusable and users and users <= fusable and not value.is_graph_output():
-            stages[node] = min(stages[user] for user in users)
+            stages[node] = min(stages[user] - _parts(node, user, fusable) for user in users)
     return {node: stage for node, stage in stages.items() if node in fusable}
+
+
+def _parts(producer: ir.Node, user: ir.Node, fusable: set[ir.Node]) -> bool:
+    """Whether a node that can be fused hands its result to one that it is not fused with."""
+    if producer not in fusable or user not in fusable:
+        return producer in fusable
+    return _shape(producer.outputs[0]) != _shape(user.outputs[0])
 
 
 def _producers(node: ir.Node) -> Iterator[ir.Node]:
@@ -111,7 +123,8 @@ def _producers(node: ir.Node) -> Iterator[ir.Node]:
 
 def _is_fusable(node: ir.Node, operations: frozenset[str]) -> bool:
     """Not scalars: what many tensors share is computed once, before them."""
-    shape = _shape(node.outputs[0]) if len(node.outputs) == 1 else None
+    is_single = len(node.outputs) == 1 or observed_cast(node) is not None
+    shape = _shape(node.outputs[0]) if is_single else None
     steps = _steps_of(node)
     if not shape or not steps or not all(name in operations or ":" in name for name, _ in steps):
         return False
@@ -125,7 +138,7 @@ def _steps_of(node: ir.Node) -> _Steps:
     """The steps that compute a node; none where a program cannot."""
     count = len(node.inputs)
     if node.domain == DOMAIN and node.op_type != "ReluGrad":
-        cast = node_cast(node)
+        cast = node_cast(node) or observed_cast(node)
         is_plain = cast is not None and cast.rounding is not Rounding.STOCHASTIC
         return ((str(cast), (0,)),) if is_plain else ()
     if node.domain not in (*STANDARD_DOMAINS, DOMAIN):
@@ -176,5 +189,6 @@ def _region(stage: int, nodes: Sequence[ir.Node]) -> Region:
         for value in results
         if value.is_graph_output() or not {user for user, _ in value.uses()} <= inside
     ]
-    form = Form(tuple(steps), tuple(results[value] for value in outputs))
-    return Region(stage, tuple(nodes), form, tuple(tensors), tuple(others), tuple(outputs))
+    health = tuple(node.outputs[1] for node in nodes if observed_cast(node) is not None)
+    form = Form(tuple(steps), tuple(results[value] for value in outputs), len(health))
+    return Region(stage, tuple(nodes), form, tuple(tensors), tuple(others), tuple(outputs), health)

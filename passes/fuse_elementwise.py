@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.custom_ops.elementwise import MOST_TEMPORARIES, Program, Step
+from onnxbf.custom_ops.observation import ROUNDING_FIELDS
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.graph import PHASE_KEY, Names, phase_of, subgraphs_of, take_place
 from onnxbf.passes.base import GraphPass
@@ -20,7 +21,7 @@ from onnxbf.passes.elementwise_regions import (
     find_regions,
 )
 
-FUSED = "Elementwise"
+FUSED, FUSED_OBSERVED = "Elementwise", "ElementwiseObserved"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class FuseElementwise(GraphPass):
     through the same program share a node: an update graph of hundreds of nodes becomes one node, or
     two where a norm stands between. Shapes must be known; scalars stay as they are, but take part
     as operands. Inputs and outputs of the model keep their names.
+
+    Roundings that are observed are observed there, and tell the same.
 
     Square roots are exact then, which those of ONNX Runtime 1.19 are not.
 
@@ -71,11 +74,16 @@ def _around_casts(graph: ir.Graph) -> _Groups:
     But parameters, which are rounded in no other place, are rounded all at once.
     """
     _let_gradients_read_results(graph)
-    regions = [region for region in find_regions(graph, AS_IN_ONNX_RUNTIME) if region.rounds]
+    regions = [region for region in find_regions(graph, AS_IN_ONNX_RUNTIME) if _rounds(region.form)]
     several: _Groups = [(region,) for region in regions if len(region.nodes) > 1 and _fits(region)]
     alone = [region for region in regions if len(region.nodes) == 1]
     inputs = [region for region in alone if region.tensors[0].is_graph_input()]
     return several + [group for group in _by_form(inputs) if len(group) > 1]
+
+
+def _rounds(form: Form) -> bool:
+    """Whether it has casts, all of which are observed, or none."""
+    return form.casts > 0 and form.observed in (0, form.casts)
 
 
 def _let_gradients_read_results(graph: ir.Graph) -> None:
@@ -111,20 +119,44 @@ def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
     for place, i in enumerate(own, start=len(first.tensors)):
         places["other", i] = f"x{place}"
     groups = [[*region.tensors, *(region.others[i] for i in own)] for region in regions]
+    health = [value for region in regions for value in region.health]
     node = ir.node(
-        FUSED,
+        FUSED_OBSERVED if health else FUSED,
         [*(value for group in groups for value in group), *(first.others[i] for i in shared)],
         {"program": str(_program(first.form, places))},
         domain=DOMAIN,
-        num_outputs=len(regions) * len(first.outputs),
+        num_outputs=len(regions) * len(first.outputs) + bool(health),
         name=names.fresh(f"{first.nodes[-1].name}/{FUSED}"),
         metadata_props={PHASE_KEY: phase_of(first.nodes[0]).value},
     )
     graph.append(node)
     old = [value for region in regions for value in region.outputs]
-    for new, value in zip(node.outputs, old, strict=True):
+    for new, value in zip(node.outputs[bool(health) :], old, strict=True):
         take_place(new, value)
+    if health:
+        _hand_out(graph, node, health, names)
     graph.remove([each for region in regions for each in region.nodes], safe=True)
+
+
+def _hand_out(graph: ir.Graph, node: ir.Node, health: Sequence[ir.Value], names: Names) -> None:
+    """Let what was told of each rounding, of which the first output holds all, take its place."""
+    told: Sequence[ir.Value] = node.outputs[:1]
+    if len(health) > 1:
+        sizes = ir.Value(name=names.fresh(f"{node.name}/sizes"))
+        sizes.const_value = ir.tensor([len(ROUNDING_FIELDS)] * len(health), name=sizes.name)
+        graph.register_initializer(sizes)
+        told[0].name = names.fresh(f"{node.name}/health")
+        split = ir.node(
+            "Split",
+            [told[0], sizes],
+            num_outputs=len(health),
+            name=names.fresh(f"{node.name}/Split"),
+            metadata_props=dict(node.metadata_props),
+        )
+        graph.append(split)
+        told = split.outputs
+    for new, value in zip(told, health, strict=True):
+        take_place(new, value)
 
 
 def _is_shared(regions: Sequence[Region], index: int, value: ir.Value) -> bool:

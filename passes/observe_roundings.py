@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS
+from onnxbf.custom_ops.registry import DOMAIN, attributes_cast
 from onnxbf.errors import UnsupportedError
+from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Names, all_graphs
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.representable import node_cast
@@ -37,6 +39,13 @@ class ObserveRoundings(GraphPass):
         for node in found:
             _observe(model, node, names)
         return ir.passes.PassResult(model, modified=bool(found))
+
+
+def observed_cast(node: ir.Node) -> Cast | None:
+    """The cast that a node applies which tells what it does to numbers; None for any other node."""
+    if node.domain != DOMAIN or node.op_type != OBSERVED or len(node.outputs) < 2:
+        return None
+    return attributes_cast({name: a.value for name, a in node.attributes.items()})
 
 
 def tell(model: ir.Model, health: ir.Value, name: str, fields: int) -> None:

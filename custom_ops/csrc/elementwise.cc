@@ -23,6 +23,7 @@ constexpr Row kRows[] = {
 };
 
 // Elements that a program is run on at a time: what its steps read and write stays in the L1 cache.
+// Where roundings are observed, that is a tile.
 constexpr int64_t kRun = 256;
 constexpr int32_t kMostTemporaries = 16, kMostPlaces = 1 << 16;
 
@@ -47,7 +48,8 @@ class Reader {
     Instruction step{{}, {}, {}, {Place::kNone, 0}, {Place::kNone, 0}};
     int32_t wanted = 1;
     if (name.find(':') != std::string::npos) {
-      step.cast = parse_cast(name);
+      const CastSpec spec = parse_cast(name);
+      step.cast = Cast{program_.casts++, round_kernel(spec), make_plan(spec)};
     } else {
       step.operation = operation_of(name);
       wanted = kRows[static_cast<int32_t>(step.operation)].operands;
@@ -132,14 +134,19 @@ class Reader {
 // Runs a program on slices of one group.
 class Runner {
  public:
-  Runner(const Kernels& kernels, const Program& program, const std::vector<const float*>& shared)
-      : kernels_(kernels), program_(program), shared_(shared) {}
+  // `tiles`: of the program's first step that rounds, those of the next ones `stride` further on.
+  Runner(const Kernels& kernels, const Program& program, const std::vector<const float*>& shared,
+         RoundingTile* tiles, int64_t stride)
+      : kernels_(kernels), program_(program), shared_(shared), tiles_(tiles), stride_(stride) {}
 
-  void run(const Group& group, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i += kRun) {
-      const int64_t count = std::min(kRun, end - i);
+  // `tile`: the place of the group's first one.
+  void run(const Group& group, int64_t tile, int64_t begin, int64_t end) {
+    const int64_t most = tiles_ == nullptr ? kRun : kTile;
+    for (int64_t i = begin; i < end; i += most) {
+      const int64_t count = std::min(most, end - i);
       prefetch(group, i, count);
       copy_inputs(group, i, count);
+      tile_ = tile + i / kTile;
       for (const Instruction& step : program_.steps) apply(step, group, i, count);
     }
   }
@@ -162,12 +169,19 @@ class Runner {
     kernels_.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
   }
 
-  void round(const CastSpec& cast, Source from, float* out, int64_t count) const {
+  void round(const Cast& cast, Source from, float* out, int64_t count) const {
     if (from.single) {
       std::fill_n(out, count, *from.numbers);
       from.numbers = out;
     }
-    quantize_dequantize(kernels_, cast, RandomKey{}, from.numbers, out, 0, count, 0);
+    const RoundFunction round = kernels_.round[cast.kernel];
+    const RandomKey key{};
+    if (tiles_ == nullptr) {
+      round(cast.plan, key, from.numbers, out, 0, count, false);
+    } else {
+      kernels_.measure_rounding(round, cast.plan, key, from.numbers, out, 0, count,
+                                tiles_ + cast.index * stride_ + tile_);
+    }
   }
 
   // Asks for what is read and written a page later, as lanes-inl.h does, and for the same reason.
@@ -188,8 +202,8 @@ class Runner {
   void copy_inputs(const Group& group, int64_t begin, int64_t count) {
     for (size_t i = 0; i < group.inputs.size(); ++i) {
       if (!is_copied(group, i)) continue;
-      copies_.resize(group.inputs.size() * kRun);
-      float* to = copies_.data() + i * kRun;
+      copies_.resize(group.inputs.size() * kTile);
+      float* to = copies_.data() + i * kTile;
       int64_t place = begin % group.periods[i];
       for (int64_t done = 0, part; done < count; done += part, place = 0) {
         part = std::min(count - done, group.periods[i] - place);
@@ -209,7 +223,7 @@ class Runner {
     switch (place.kind) {
       case Place::kInput:
         if (group.periods[index] == 1) return {group.inputs[index], true};
-        if (is_copied(group, index)) return {copies_.data() + index * kRun, false};
+        if (is_copied(group, index)) return {copies_.data() + index * kTile, false};
         return {group.inputs[index] + begin, false};
       case Place::kShared:
         return {shared_[index], true};
@@ -232,23 +246,43 @@ class Runner {
   const Kernels& kernels_;
   const Program& program_;
   const std::vector<const float*>& shared_;
+  RoundingTile* tiles_;
+  int64_t stride_, tile_ = 0;
   std::vector<float> copies_;
-  alignas(64) float temporaries_[kMostTemporaries][kRun];
+  alignas(64) float temporaries_[kMostTemporaries][kTile];
 };
 
 }  // namespace
 
 Program parse_program(const std::string& text) { return Reader().read(text); }
 
+int64_t elements_of(const std::vector<Group>& groups) {
+  int64_t tiles = 0;
+  for (const Group& group : groups) tiles += tiles_of(group.count);
+  return tiles * kTile;
+}
+
 void run_program(const Kernels& kernels, const Program& program, const std::vector<Group>& groups,
-                 const std::vector<const float*>& shared, int64_t begin, int64_t end) {
+                 const std::vector<const float*>& shared, int64_t begin, int64_t end,
+                 RoundingTile* tiles) {
   const FloatEnvironment standard(false);
-  Runner runner(kernels, program, shared);
+  Runner runner(kernels, program, shared, tiles, elements_of(groups) / kTile);
   int64_t first = 0;  // of a group's elements
   for (const Group& group : groups) {
     const int64_t from = std::max(begin, first), to = std::min(end, first + group.count);
-    if (from < to) runner.run(group, from - first, to - first);
-    first += group.count;
+    if (from < to) runner.run(group, first / kTile, from - first, to - first);
+    first += tiles_of(group.count) * kTile;
+  }
+}
+
+void add_up(const Program& program, const std::vector<Group>& groups, const RoundingTile* tiles,
+            double* fields) {
+  const int64_t stride = elements_of(groups) / kTile;
+  for (const Group& group : groups) {
+    for (int32_t cast = 0; cast < program.casts; ++cast, fields += kRoundingFields) {
+      add_up(tiles + cast * stride, group.count, fields);
+    }
+    tiles += tiles_of(group.count);
   }
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
+#include "plan.h"
 #include "steps.h"
 
 namespace onnxbf {
@@ -23,15 +23,22 @@ struct Place {
   int32_t index;
 };
 
+// How a step rounds, worked out once.
+struct Cast {
+  int32_t index;   // among those of its program
+  int32_t kernel;  // RoundKernel
+  Plan plan;
+};
+
 struct Instruction {
-  Operation operation;           // where it does not round
-  std::optional<CastSpec> cast;  // where it does
+  Operation operation;       // where it does not round
+  std::optional<Cast> cast;  // where it does
   Place result, a, b;
 };
 
 struct Program {
   std::vector<Instruction> steps;
-  int32_t inputs = 0, shared = 0, temporaries = 0, outputs = 0;
+  int32_t inputs = 0, shared = 0, temporaries = 0, outputs = 0, casts = 0;
   bool reads_overwritten = false;  // x0 after y0 is written, which may lie in the same place
 };
 
@@ -50,8 +57,18 @@ struct Group {
   int64_t count;
 };
 
-// Runs a program on the elements [begin, end) of all groups, laid end to end.
+// How many elements groups have that are laid end to end, each filled up to a whole number of tiles.
+int64_t elements_of(const std::vector<Group>& groups);
+
+// Runs a program on the elements [begin, end) of all groups, laid so; `begin` is a multiple of kTile.
+// `tiles`: where to say what each step that rounds made of each tile, those of a step one after the
+// other; nullptr: nowhere.
 void run_program(const Kernels& kernels, const Program& program, const std::vector<Group>& groups,
-                 const std::vector<const float*>& shared, int64_t begin, int64_t end);
+                 const std::vector<const float*>& shared, int64_t begin, int64_t end,
+                 RoundingTile* tiles = nullptr);
+
+// Those tiles, added up: kRoundingFields numbers for each step that rounds, group by group.
+void add_up(const Program& program, const std::vector<Group>& groups, const RoundingTile* tiles,
+            double* fields);
 
 }  // namespace onnxbf

@@ -39,6 +39,7 @@ Domain make_domain(const ort::Api& api) {
   add(softmax_operator(api));
   add(layer_normalization_operator(api));
   add(elementwise_operator(api));
+  add(elementwise_observed_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);
   add(relu_grad_operator(api));
   add(conv_grad_operator(api));

@@ -6,6 +6,7 @@
 //     static constexpr ort::Parameter kInputs[] = {{ort::kFloat}, {ort::kInt64, ort::kOptional}};
 //     static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
 //     static constexpr bool kInPlace = true;  // the first output may lie where the first input does
+//     static constexpr int32_t kInPlaceOutput = 1;  // if it is another output that may
 //     static void infer(const ort::Inference& node);       // tells types and shapes of the outputs
 //     explicit Example(const ort::KernelAttributes& node); // once per node
 //     void compute(const ort::Context& context) const;     // on every run, by many threads at once
@@ -16,6 +17,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "ops/node.h"
 
@@ -38,6 +40,15 @@ Status* guarded(const Api& api, const Body& body) noexcept {
     return api.CreateStatus(kFail, "an error of unknown kind");
   }
 }
+
+template <class Operator, class = void>
+struct InPlaceOutput {
+  static constexpr int32_t kIndex = 0;
+};
+template <class Operator>
+struct InPlaceOutput<Operator, std::void_t<decltype(Operator::kInPlaceOutput)>> {
+  static constexpr int32_t kIndex = Operator::kInPlaceOutput;
+};
 
 template <class Operator>
 class OperatorOf : public CustomOp {
@@ -66,7 +77,7 @@ class OperatorOf : public CustomOp {
     InferOutputShapeFn = infer;
     GetStartVersion = [](const CustomOp*) -> int32_t { return 1; };
     GetEndVersion = [](const CustomOp*) -> int32_t { return INT32_MAX; };
-    if constexpr (Operator::kInPlace) GetMayInplace = first_in_place;
+    if constexpr (Operator::kInPlace) GetMayInplace = in_place;
     ReleaseMayInplace = [](int32_t*, int32_t*) {};
   }
 
@@ -102,9 +113,10 @@ class OperatorOf : public CustomOp {
     return nullptr;
   }
 
-  static size_t first_in_place(int32_t** inputs, int32_t** outputs) {
-    static int32_t first = 0;
-    *inputs = *outputs = &first;
+  static size_t in_place(int32_t** inputs, int32_t** outputs) {
+    static int32_t input = 0, output = InPlaceOutput<Operator>::kIndex;
+    *inputs = &input;
+    *outputs = &output;
     return 1;
   }
 

@@ -27,6 +27,7 @@ const ort::CustomOp* reduce_mean_operator(const ort::Api& api);
 const ort::CustomOp* softmax_operator(const ort::Api& api);
 const ort::CustomOp* layer_normalization_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_operator(const ort::Api& api);
+const ort::CustomOp* elementwise_observed_operator(const ort::Api& api);
 
 // One for each type of input: operators of one name may differ in their types.
 std::array<const ort::CustomOp*, 4> dequantize_operators(const ort::Api& api);

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from onnxbf.custom_ops import probes
 from onnxbf.custom_ops.elementwise import OPERANDS, Program, parse_program
@@ -137,10 +137,11 @@ def test_groups_in_onnx_runtime(threads: int) -> None:
         _same(got[name], wanted)
 
 
+@pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize(
     "program", ["Add t0 x0 x1; bf16:rne t0 t0; Relu y0 t0", "Neg y0 x0; Add y1 x0 x1"]
 )
-def test_the_first_output_takes_the_place_of_the_first_input(program: str) -> None:
+def test_the_first_output_takes_the_place_of_the_first_input(program: str, observed: bool) -> None:
     """Where ONNX Runtime lets it: what comes before is read by nothing else."""
     rng = np.random.default_rng(0)
     x, row = (
@@ -148,10 +149,12 @@ def test_the_first_output_takes_the_place_of_the_first_input(program: str) -> No
         rng.normal(size=1000).astype(np.float32),
     )
     outputs = ["y", "z"][: program.count("y")]
+    told = ["health"] if observed else []
+    op_type = "ElementwiseObserved" if observed else "Elementwise"
     nodes = [
         helper.make_node("Abs", ["x"], ["a"]),
         helper.make_node("Exp", ["a"], ["b"]),
-        helper.make_node("Elementwise", ["b", "row"], outputs, domain=DOMAIN, program=program),
+        helper.make_node(op_type, ["b", "row"], [*told, *outputs], domain=DOMAIN, program=program),
         helper.make_node("Identity", ["y"], ["result"]),
     ]
     given = [value("x", shape=x.shape), value("row", shape=row.shape)]
@@ -161,6 +164,29 @@ def test_the_first_output_takes_the_place_of_the_first_input(program: str) -> No
     wanted = parse_program(program).run([b, row], [])
     for name, expected in zip(got, wanted, strict=True):
         np.testing.assert_allclose(got[name], expected, rtol=2**-7)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_roundings_tell_in_onnx_runtime(threads: int) -> None:
+    """Of several groups, an empty one among them; of a result, an input and a number."""
+    program = "Mul t0 x0 s0; bf16:rne t0 t0; Add y0 t0 x1; e4m3fn:rtz{overflow=saturate} y1 x0"
+    program += "; e5m2:rup{subnormals=flush} t1 s0; Mul y2 t1 y1"
+    rng = np.random.default_rng(0)
+    inputs: list[Floats] = []
+    for shape in ((5,), (300, 257), (0, 3), (1024,), (2, 40000)):
+        inputs += [array.reshape(shape) for array in _draw(rng, 2, int(np.prod(shape)))]
+    inputs.append(np.asarray(0.3, np.float32))
+    proto, feeds = _node(program, inputs, 15)
+    (node,) = proto.graph.node
+    node.op_type = "ElementwiseObserved"
+    node.output.insert(0, "health")
+    proto.graph.output.insert(0, value("health", TensorProto.DOUBLE))
+    got = run(make_session(proto.SerializeToString(), threads=threads), feeds)
+    health, *tensors = Evaluator(proto).run(None, feeds)
+    np.testing.assert_array_equal(got.pop("health"), health)
+    assert health.reshape(5, 3, 7)[:, 0, 0].tolist() == [5, 77100, 0, 1024, 80000]
+    for name, wanted in zip(got, tensors, strict=True):
+        _same(got[name], wanted)
 
 
 @pytest.mark.parametrize("text", WRONG)

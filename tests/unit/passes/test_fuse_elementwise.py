@@ -15,6 +15,7 @@ from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
+from tests.small_models import check_in_both
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 
@@ -146,17 +147,74 @@ def test_what_stands_around_roundings() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("QuantizeDequantize", "QuantizeDequantizeObserved"),
-        ("QuantizeDequantize", 'QuantizeDequantize <rounding: string = "sr">'),
-    ],
-    ids=["observed", "stochastic"],
-)
-def test_roundings_that_no_program_does(change: tuple[str, str]) -> None:
+def test_no_program_rounds_stochastically() -> None:
     text = _LAYER.replace(" <mantissa_bits: int = 3, exponent_bits: int = 4>", "")
+    change = ("QuantizeDequantize", 'QuantizeDequantize <rounding: string = "sr">')
     assert not _fuse(text.replace(*change), around_casts=True)[1]
+
+
+def test_a_row_that_is_rounded_is_a_program_of_its_own() -> None:
+    """It would be rounded once for each row that it is added to."""
+    text = """g (float[n,4] x, float[4] b) => (float[n,4] y)
+      <float[4] c, float[4] d, float[n,4] e, float[n,4] f> {
+      c = Neg (b)
+      d = ai.onnxbf.QuantizeDequantize (c)
+      e = Add (d, x)
+      f = ai.onnxbf.QuantizeDequantize (e)
+      y = Neg (f)
+    }"""
+    assert _nodes(text, around_casts=True) == [
+        'd = ai.onnxbf.Elementwise <program: string = "Neg t0 x0; bf16:rne y0 t0"> (b)',
+        'y = ai.onnxbf.Elementwise <program: string = "Add t0 x1 x0; bf16:rne t0 t0; Neg y0 t0"> '
+        "(x, d)",
+    ]
+
+
+_OBSERVED_LAYER = """g (float[n,4] x, float[4,4] w, float[4,4] v, float[4] b)
+  => (float[n,4] y, float[n,4] dx, double[7] hw, double[7] hv, double[7] hd, double[7] hs)
+  <float[4,4] wq, float[4,4] vq, float[n,4] c, float[n,4] d, float[n,4] e,
+   float[n,4] z, float[n,4] g, float[n,4] r, float[n,4] s> {
+  wq, hw = ai.onnxbf.QuantizeDequantizeObserved (w)
+  vq, hv = ai.onnxbf.QuantizeDequantizeObserved (v)
+  c = MatMul (x, wq)
+  d = Add (b, c)
+  e, hd = ai.onnxbf.QuantizeDequantizeObserved (d)
+  z = Relu (e)
+  y = MatMul (z, vq)
+  g = MatMul (y, wq)
+  r = ai.onnxbf.ReluGrad (g, e)
+  s = Sum (r, r, x)
+  dx, hs = ai.onnxbf.QuantizeDequantizeObserved <mantissa_bits: int = 3, exponent_bits: int = 4> (s)
+}"""
+
+
+def test_roundings_tell_what_they_do_from_within_programs() -> None:
+    assert _nodes(_OBSERVED_LAYER, around_casts=True) == [
+        '"/Elementwise_2/health", wq, vq = ai.onnxbf.ElementwiseObserved '
+        '<program: string = "bf16:rne y0 x0"> (w, v)',
+        "c = MatMul (x, wq)",
+        "hd, z = ai.onnxbf.ElementwiseObserved "
+        '<program: string = "Add t0 x1 x0; bf16:rne t0 t0; Relu y0 t0"> (c, b)',
+        "y = MatMul (z, vq)",
+        "g = MatMul (y, wq)",
+        "hs, dx = ai.onnxbf.ElementwiseObserved "
+        '<program: string = "ReluGrad t0 x0 x1; Add t0 t0 t0; Add t0 t0 x2; e4m3:rne y0 t0"> '
+        "(g, z, x)",
+        'hw, hv = Split ("/Elementwise_2/health", "/Elementwise_2/sizes")',
+    ]
+
+
+@pytest.mark.parametrize("rows", [0, 3, 5000])
+def test_what_roundings_tell_is_the_same_from_within_programs(rows: int) -> None:
+    plain = from_proto(onnx.parser.parse_model(HEAD + _OBSERVED_LAYER))
+    fused, _ = _fuse(_OBSERVED_LAYER, around_casts=True)
+    generator = np.random.default_rng(0)
+    shapes = {"x": (rows, 4), "w": (4, 4), "v": (4, 4), "b": (4,)}
+    feeds = {k: generator.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    wanted, got = (check_in_both(to_proto(model), feeds, threads=2) for model in (plain, fused))
+    assert wanted.keys() == got.keys()
+    assert all(wanted[name].tobytes() == array.tobytes() for name, array in got.items())
+    assert got["hd"][0] == 4 * rows and got["hw"][0] == 16
 
 
 def test_one_rounding_in_place_and_what_the_runtime_computes_otherwise_are_left_alone() -> None:
