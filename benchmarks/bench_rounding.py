@@ -28,10 +28,12 @@ from onnx import NodeProto, TensorProto, helper
 from rich.console import Console
 from rich.table import Table
 
+from onnxbf.casts import AnyCast, parse_any_cast
 from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.library import RandomKey, instruction_sets
 from onnxbf.custom_ops.numpy_api import quantize
-from onnxbf.custom_ops.registry import DOMAIN, cast_attributes
+from onnxbf.custom_ops.quantizers import quantizer
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.session import make_session
 
@@ -46,7 +48,13 @@ CASTS = (
     "e4m3fn:sr",
     "e4m3fn:sr{bits=16}",
 )
-RUNTIME_CASTS = ("bf16:rne", "bf16:sr", "e4m3fn:rne{overflow=saturate}")
+RUNTIME_CASTS = (
+    "bf16:rne",
+    "bf16:sr",
+    "e4m3fn:rne{overflow=saturate}",
+    "e4m3fn:rne{scaling=current}",
+    "mxfp8",
+)
 NODES = 8  # of a graph, over which its time is divided
 SETTLE = 0.05  # seconds for which threads of ONNX Runtime and torch still spin after work
 
@@ -123,16 +131,16 @@ def runtime_candidates(source: Floats) -> Iterator[Candidate]:
     if absent("onnxruntime"):
         return
     for text in RUNTIME_CASTS:
-        nodes = partial(_custom_op, parse_cast(text))
+        nodes = partial(_custom_op, parse_any_cast(text))
         chain = partial(_chain, nodes, source)
         yield Candidate("ONNX Runtime, per node", text, chain, settle=SETTLE)
     chain = partial(_chain, _casts, source)
     yield Candidate("ONNX Runtime, per node", "Cast pair, bf16", chain, settle=SETTLE)
 
 
-def _custom_op(cast: Cast, source: str, target: str) -> list[NodeProto]:
-    node = helper.make_node("QuantizeDequantize", [source], [target], domain=DOMAIN)
-    attributes = cast_attributes(cast)
+def _custom_op(cast: AnyCast, source: str, target: str) -> list[NodeProto]:
+    op_type, attributes = quantizer(cast)
+    node = helper.make_node(op_type, [source], [target], domain=DOMAIN)
     node.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
     return [node]
 

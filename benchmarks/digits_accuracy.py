@@ -17,9 +17,19 @@ RECIPES = (
     "bf16{inputs=bf16:rtz,weights=bf16:rtz,outputs=bf16:rtz,gradients=bf16:rtz}",  # truncation
     "fp16",
     "fp8",
+    "fp8-current",
+    "fp8-delayed",
 )
 NETWORKS = (("CNN", cnn, "adam", 2e-3, 12), ("MLP", mlp, "momentum", 0.05, 40))
-SCALES = (("none", 20), ("bf16", 20), ("fp16", 20), ("fp16", 8))
+SCALES = (
+    ("none", 20),
+    ("bf16", 20),
+    ("fp16", 20),
+    ("fp16", 8),
+    ("fp8", 20),
+    ("fp8-current", 20),
+    ("fp8-delayed", 20),
+)
 
 
 def main() -> None:

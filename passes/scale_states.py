@@ -13,6 +13,7 @@ from onnxbf.custom_ops.quantizers import DELAYED, SCALED, attributes_delayed
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import BUFFER, NEXT, all_graphs, mark_kind
 from onnxbf.passes.base import GraphPass
+from onnxbf.scaled_cast import ScaledCast
 from onnxbf.scaled_quantizer import first_state
 
 _STATE = ".scaling"  # what the names of states end in
@@ -34,9 +35,8 @@ class TrackScales(GraphPass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [node for node in model.graph if _is_delayed(node)]
         for node in found:
-            cast = attributes_delayed({name: a.value for name, a in node.attributes.items()})
-            state = _state(node, cast.history + 1)
-            self.states[state.name or ""] = first_state(cast)
+            state = _state(node)
+            self.states[state.name or ""] = first_state(_cast(node))
             model.graph.inputs.append(state)
             node.resize_outputs(2)
             after = node.outputs[1]
@@ -59,8 +59,7 @@ class ReadScales(GraphPass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [n for n in model.graph if _is_delayed(n) and _name(n) in self.states]
         for node in found:
-            size = attributes_delayed({name: a.value for name, a in node.attributes.items()})
-            model.graph.inputs.append(_state(node, size.history + 1))
+            model.graph.inputs.append(_state(node))
         scaled = ScaleByCurrent(self.report)(model)
         return ir.passes.PassResult(model, modified=bool(found) or scaled.modified)
 
@@ -82,8 +81,8 @@ class ScaleByCurrent(GraphPass):
                 node.attributes.pop(name, None)
         if found:
             self.report.notes.append(
-                f"{len(found)} tensors are scaled by their own largest magnitude: only training "
-                "keeps those of the steps before."
+                "scaled by their own largest magnitude, as only training keeps that of the steps "
+                f"before: {len(found)} of the tensors under delayed scaling."
             )
         return ir.passes.PassResult(model, modified=bool(found))
 
@@ -96,9 +95,14 @@ def _name(node: ir.Node) -> str:
     return f"{(node.name or '').removesuffix('_quantize')}{_STATE}"
 
 
-def _state(node: ir.Node, size: int) -> ir.Value:
+def _cast(node: ir.Node) -> ScaledCast:
+    return attributes_delayed({name: a.value for name, a in node.attributes.items()})
+
+
+def _state(node: ir.Node) -> ir.Value:
     """The state, now an input of the node."""
-    state = ir.Value(name=_name(node), type=_FLOAT, shape=ir.Shape([size]))
+    shape = ir.Shape(first_state(_cast(node)).shape)
+    state = ir.Value(name=_name(node), type=_FLOAT, shape=shape)
     mark_kind(state, BUFFER)
     node.replace_input_with(1, state)
     return state

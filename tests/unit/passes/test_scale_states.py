@@ -51,8 +51,8 @@ def test_training_gives_each_tensor_of_the_main_graph_a_state() -> None:
     (inner,) = _nodes(model, "QuantizeScaled")  # in a branch, which gives no outputs of the model
     assert [value.name for value in inner.inputs] == ["n"] and not inner.attributes
     assert report.notes == [
-        "1 tensors are scaled by their own largest magnitude: only training keeps those of the "
-        "steps before."
+        "scaled by their own largest magnitude, as only training keeps that of the steps before: "
+        "1 of the tensors under delayed scaling."
     ]
     onnx.checker.check_model(ir.to_proto(model))
 
@@ -72,7 +72,7 @@ def test_convert_scales_by_the_tensor_at_hand_and_says_so() -> None:
     current, _ = convert(onnx.parser.parse_model(_TEXT), "fp8-current")
     assert converted.graph.node == current.graph.node
     assert report.casts()["e4m3fn:rne{scaling=delayed,history=1024}"] == 3
-    assert any(note.startswith("3 tensors are scaled by their own") for note in report.notes)
+    assert any(note.endswith("3 of the tensors under delayed scaling.") for note in report.notes)
 
 
 def test_stochastic_rounding_keeps_its_step_in_both() -> None:
