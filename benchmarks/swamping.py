@@ -36,6 +36,13 @@ PROFILE_TEXTS = (
 )
 
 
+SUMMED_TEXTS = (  # of numbers, as ReduceSum has them
+    "sequential{format=bf16}",
+    "sequential{format=bf16,rounding=sr}",
+    "chunked{size=64,inner=bf16,outer=bf16}",
+)
+
+
 def errors(terms: int, sums: int) -> list[float]:
     """The mean relative error of each profile, of ``sums`` squared sums of so many terms."""
     rng, used = np.random.default_rng(terms), kernels()
@@ -52,6 +59,18 @@ def errors(terms: int, sums: int) -> list[float]:
     return found
 
 
+def sum_errors(terms: int, sums: int) -> list[float]:
+    """The same of ``sums`` squared sums of so many bfloat16 numbers."""
+    rng, used = np.random.default_rng(terms), kernels()
+    x = quantize(rng.random((sums * sums, terms), np.float32), "bf16")
+    exact = used.sums(x, PROFILES["exact"], threads=all_threads())
+    found = []
+    for text in SUMMED_TEXTS:
+        got = used.sums(x, parse_arithmetic(text), threads=all_threads())
+        found.append(float(np.mean(np.abs(got.astype(np.float64) - exact) / exact)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sums", type=int, default=16, help="rows and columns of results")
@@ -60,8 +79,9 @@ def main() -> None:
     table.add_column("terms of a sum")
     for terms in TERMS:
         table.add_column(f"{terms}", justify="right")
-    columns = [errors(terms, options.sums) for terms in TERMS]
-    for text, row in zip(PROFILE_TEXTS, zip(*columns)):
+    columns = [[*errors(terms, options.sums), *sum_errors(terms, options.sums)] for terms in TERMS]
+    names = [*PROFILE_TEXTS, *(f"ReduceSum, {text}" for text in SUMMED_TEXTS)]
+    for text, row in zip(names, zip(*columns)):
         table.add_row(text, *(f"{100 * error:.2g}" for error in row))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 

@@ -32,6 +32,7 @@ from onnxbf.custom_ops.reference_conv import (
     ConvWeightGrad,
 )
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
+from onnxbf.custom_ops.reference_sum_gradients import LayerNormGrad, SoftmaxGrad
 from onnxbf.custom_ops.reference_sums import LayerNormalization, ReduceMean, ReduceSum, Softmax
 from onnxbf.custom_ops.registry import (
     CAST_DEFAULTS,
@@ -316,6 +317,8 @@ REFERENCE_OPS: list[type[OpRun]] = [
     ReduceMean,
     Softmax,
     LayerNormalization,
+    SoftmaxGrad,
+    LayerNormGrad,
     *GRADIENT_OPS,
     Elementwise,
     ElementwiseObserved,

@@ -93,7 +93,8 @@ class SumOp(OpRun):
         return axis % x.ndim
 
 
-def _key(seed: int, node: int, step: NDArray[np.int64] | None) -> dict[str, int]:
+def key_of(seed: int, node: int, step: NDArray[np.int64] | None) -> dict[str, int]:
+    """The key of sums that are rounded stochastically, from attributes and an input of a node."""
     return {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
 
 
@@ -119,7 +120,7 @@ class ReduceSum(SumOp):
         if not wanted and noop_with_empty_axes:
             return (cast_as(x, cast_y),)
         over = {self.place(axis, x) for axis in wanted} or range(x.ndim)
-        found = sums(profile, x, [*over], **_key(seed, node, step))
+        found = sums(profile, x, [*over], **key_of(seed, node, step))
         found = self.finish(found, math.prod(x.shape[axis] for axis in over))
         kept = found if keepdims else found.squeeze(tuple(over))
         return (np.asarray(cast_as(kept, cast_y)),)
@@ -165,7 +166,7 @@ class Softmax(SumOp):
             below = x - np.max(x, axis=along, keepdims=True)
             powers = np.array([exponential(float(d)) for d in below.flat], np.float32)
             powers = plain(powers).reshape(x.shape)
-            y = plain(powers / sums(profile, powers, [along], **_key(seed, node, step)))
+            y = plain(powers / sums(profile, powers, [along], **key_of(seed, node, step)))
         return (np.asarray(cast_as(y, cast_y)),)
 
 
@@ -192,7 +193,7 @@ class LayerNormalization(SumOp):
         seed: int = 0,
         node: int = 0,
     ) -> tuple[Floats, ...]:
-        x, profile, key = cast_as(x, cast_a), self.profile(arithmetic), _key(seed, node, step)
+        x, profile, key = cast_as(x, cast_a), self.profile(arithmetic), key_of(seed, node, step)
         first = self.place(axis, x)
         over, shape = [*range(first, x.ndim)], x.shape[first:]
         rows, width = math.prod(x.shape[:first]), math.prod(shape)

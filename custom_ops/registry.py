@@ -259,6 +259,18 @@ OPS: dict[str, CustomOp] = {
             {**SUM_DEFAULTS, "axis": -1, "epsilon": 1e-5, "stash_type": 1},
             "ONNX's LayerNormalization, its sums under an arithmetic profile",
         ),
+        CustomOp(
+            "SoftmaxGrad",
+            ("dy", "y", "step?"),
+            {**COMPUTE_DEFAULTS, "axis": -1},
+            "the gradient of its x, its sum under an arithmetic profile",
+        ),
+        CustomOp(
+            "LayerNormGrad",
+            ("dy", "x", "scale", "mean", "inverse_deviation", "step?"),
+            {**COMPUTE_DEFAULTS, "axis": -1},
+            "the gradients of x, scale and bias, their sums under an arithmetic profile",
+        ),
         *TRAINING_OPS,
         CustomOp(
             "Elementwise",

@@ -43,6 +43,8 @@ EMULATED = (
     "ReduceMean",
     "Softmax",
     "LayerNormalization",
+    "SoftmaxGrad_13",
+    "LayerNormalizationGrad",
 )
 _NOT_ROUNDED = "fp32"  # in the text of a recipe: no cast
 _NAME = re.compile(r"[\w-][\w.-]*")

@@ -66,7 +66,8 @@ def oldest_opset(model: ir.Model) -> int:
     return min(versions[""] for versions in imports if "" in versions)
 
 
-_NOT_KEPT = ("axes", "beta")  # that become an input; that is of a term which is not there
+# What becomes an input, is of a term that is not there, or of the forward operator alone.
+_NOT_KEPT = ("axes", "beta", "epsilon", "stash_type")
 _NO_TERM: NDArray[Any] = np.zeros(0, np.float32)
 
 
@@ -124,16 +125,32 @@ def _softmax(node: ir.Node, opset: int, stochastic: bool) -> Emulation | None:
 def _layer_norm(node: ir.Node, opset: int, stochastic: bool) -> Emulation | None:
     if node.attributes.get_int("stash_type", 1) != 1:
         return None
-    wanted = [index for index in range(len(node.outputs)) if _is_wanted(node, index)]
     missing = {2: _NO_TERM} if stochastic and not _has(node, 2) else {}
     return Emulation(
         "LayerNormalization",
         (0, 1, 2),
-        tuple(range(max(wanted, default=0) + 1)),
+        _wanted_outputs(node),
         operands=1,
         sums_operands=False,
         constants=missing,
     )
+
+
+def _softmax_gradient(node: ir.Node, opset: int, stochastic: bool) -> Emulation:
+    return Emulation("SoftmaxGrad", (0, 1), sums_operands=False)
+
+
+def _layer_norm_gradient(node: ir.Node, opset: int, stochastic: bool) -> Emulation | None:
+    if node.attributes.get_int("stash_type", 1) != 1:
+        return None
+    outputs = _wanted_outputs(node)
+    return Emulation("LayerNormGrad", (0, 1, 2, 3, 4), outputs, sums_operands=False)
+
+
+def _wanted_outputs(node: ir.Node) -> tuple[int, ...]:
+    """All up to the last one that is wanted."""
+    wanted = [index for index in range(len(node.outputs)) if _is_wanted(node, index)]
+    return tuple(range(max(wanted, default=0) + 1))
 
 
 def _is_wanted(node: ir.Node, index: int) -> bool:
@@ -156,4 +173,6 @@ _EMULATIONS: dict[str, Callable[[ir.Node, int, bool], Emulation | None]] = {
     "ReduceMean": _reduction,
     "Softmax": _softmax,
     "LayerNormalization": _layer_norm,
+    "SoftmaxGrad_13": _softmax_gradient,
+    "LayerNormalizationGrad": _layer_norm_gradient,
 }

@@ -43,35 +43,45 @@ inline Double rough_exponential(Double x) {
   return double_of(wide_bits_of(power) + (wide_bits_of(shifted) << 52));  // n in its lowest bits
 }
 
-// Whether a double is, within 2^-46, halfway between two float32 numbers, or as small as these are subnormal.
-inline bool is_doubtful(uint64_t bits) {
+// 1 where a double is, within 2^-46, halfway between two float32 numbers, or as small as these are subnormal.
+inline Wide doubts_of(Wide bits) {
   constexpr uint64_t kDropped = (uint64_t{1} << 29) - 1, kHalf = uint64_t{1} << 28, kNear = 64;
   constexpr uint64_t kSmallestNormal = uint64_t{1023 - 126} << 52;
-  return ((bits - (kHalf - kNear)) & kDropped) <= 2 * kNear || bits < kSmallestNormal;
+  const Wide beyond_near = ((bits - (kHalf - kNear)) & kDropped) - (2 * kNear + 1);
+  return (beyond_near | (bits - kSmallestNormal)) >> 63;  // those that are negative
 }
 
-inline void few_exponentials(const float* x, float* out) {
-  const Part given = load<Part>(x);
-  Part within = given < -105.0f ? Part{} - 105.0f : given;
+[[gnu::noinline]] void compute_anew(Part x, Wide doubts, float* out) {
+  for (int64_t i = 0; i < kWideLanes; ++i) {
+    if (lane_of(doubts, i) != 0) out[i] = onnxbf::exponential(lane_of(x, i));
+  }
+}
+
+inline void few_exponentials(Part x, float* out) {
+  Part within = x < -105.0f ? Part{} - 105.0f : x;
   within = within > 89.0f ? Part{} + 89.0f : within;
   const Wide bits = wide_bits_of(rough_exponential(convert<Double>(within)));
-  store(out, convert<Part>(double_of(bits)));
-  for (int64_t i = 0; i < kWideLanes; ++i) {
-    const float number = lane_of(given, i);
-    if (__builtin_expect(is_doubtful(lane_of(bits, i)), 0)) out[i] = onnxbf::exponential(number);
-    if (number != number) out[i] = __builtin_nanf("");
-  }
+  const Part powers = convert<Part>(double_of(bits));
+  store(out, x == x ? powers : Part{} + __builtin_nanf(""));
+  const Wide doubts = doubts_of(bits);
+  if (__builtin_expect(any_differs((Word)doubts, Word{}), 0)) compute_anew(x, doubts, out);
 }
 
 void exponentials(const float* x, const float* shift, int64_t shift_step, float* out,
                   int64_t count) {
-  for (int64_t i = 0; i < count; i += kWideLanes) {
-    const int64_t some = count - i < kWideLanes ? count - i : kWideLanes;
-    float below[kWideLanes] = {}, powers[kWideLanes];
-    for (int64_t k = 0; k < some; ++k) below[k] = x[i + k] - shift[(i + k) * shift_step];
-    few_exponentials(below, powers);
-    __builtin_memcpy(out + i, powers, static_cast<size_t>(some) * sizeof(float));
-  }
+  const auto body = [&](const float* from, const float* by, float* to) {
+    const Part below = shift_step == 0 ? load<Part>(from) - *by : load<Part>(from) - load<Part>(by);
+    few_exponentials(below, to);
+  };
+  int64_t i = 0;
+  for (; i + kWideLanes <= count; i += kWideLanes) body(x + i, shift + i * shift_step, out + i);
+  if (i == count) return;
+  const size_t bytes = static_cast<size_t>(count - i) * sizeof(float);
+  float numbers[kWideLanes] = {}, shifts[kWideLanes] = {};
+  __builtin_memcpy(numbers, x + i, bytes);
+  __builtin_memcpy(shifts, shift + i * shift_step, shift_step == 0 ? sizeof(float) : bytes);
+  body(numbers, shifts, numbers);
+  __builtin_memcpy(out + i, numbers, bytes);
 }
 
 }  // namespace

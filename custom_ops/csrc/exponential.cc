@@ -61,7 +61,7 @@ constexpr int kTerms = 27;  // of the series of e^r for |r| < 0.35: the rest is 
 }  // namespace
 
 float exponential(float x) {
-  if (x != x) return x;
+  if (x != x) return __builtin_nanf("");
   if (x > 89) return HUGE_VALF;
   if (x < -105) return 0;
   const double whole = std::nearbyint(static_cast<double>(x) / kLog2[0]);

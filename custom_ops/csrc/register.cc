@@ -38,6 +38,8 @@ Domain make_domain(const ort::Api& api) {
   add(reduce_mean_operator(api));
   add(softmax_operator(api));
   add(layer_normalization_operator(api));
+  add(softmax_grad_operator(api));
+  add(layer_norm_grad_operator(api));
   add(elementwise_operator(api));
   add(elementwise_observed_operator(api));
   for (const ort::CustomOp* op : dequantize_operators(api)) add(op);

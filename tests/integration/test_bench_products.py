@@ -36,4 +36,6 @@ def test_small_accumulators_swallow_and_chunks_repair(monkeypatch: pytest.Monkey
     assert found["sequential{format=bf16,rounding=sr}"] < 0.1
     assert found["chunked{size=64,inner=bf16,outer=bf16}"] < 0.02
     assert found["avx512_bf16"] < 1e-5
+    summed = dict(zip(swamping.SUMMED_TEXTS, swamping.sum_errors(4096, 4)))
+    assert summed["sequential{format=bf16}"] > 0.5 > 0.1 > max([*summed.values()][1:])
     assert found["hopper_fp8"] > 10 * found[swamping.PROFILE_TEXTS[-1]]

@@ -57,6 +57,7 @@ def test_all_sums_of_a_step_are_emulated(arithmetic: str) -> None:
     found = {(node.op_type, phase_of(node)) for node in summing}
     assert {("Softmax", Phase.FORWARD), ("LayerNormalization", Phase.FORWARD)} <= found
     assert ("ReduceSum", Phase.WEIGHT_GRADIENT) in found
+    assert {"SoftmaxGrad", "LayerNormGrad"} <= {op_type for op_type, _ in found}
     assert not [node for node in nodes if node.op_type in EMULATED and node not in summing]
     with np.load(MODELS / "torch_vit.npz") as data:
         images = data["input/images"]

@@ -9,6 +9,7 @@
 #include "float_environment.h"
 #include "instruction_sets.h"
 #include "ops/node.h"
+#include "sum.h"
 
 namespace onnxbf {
 
@@ -42,6 +43,21 @@ void for_rows(const ort::Context& context, int64_t rows, int64_t width, const Bo
     const FloatEnvironment nearest(false);
     const int64_t last = std::min((task + 1) * together, rows);
     for (int64_t row = task * together; row < last; ++row) body(row);
+  });
+}
+
+// Calls body(first, count, sum, step) for numbers [first, first + count) of what was summed: number i among
+// them is of the sum at sum[i * step].
+template <class Body>
+void each_with_sum(const ort::Context& context, const SumShape& shape, const float* sums,
+                   const Body& body) {
+  if (shape.after == 1) {
+    return for_rows(context, shape.outer, shape.inner, [&](int64_t row) {
+      body(row * shape.inner, shape.inner, sums + row, int64_t{0});
+    });
+  }
+  for_rows(context, shape.outer * shape.inner, shape.after, [&](int64_t row) {
+    body(row * shape.after, shape.after, sums + row / shape.inner * shape.after, int64_t{1});
   });
 }
 

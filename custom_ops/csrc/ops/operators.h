@@ -26,6 +26,8 @@ const ort::CustomOp* reduce_sum_operator(const ort::Api& api);
 const ort::CustomOp* reduce_mean_operator(const ort::Api& api);
 const ort::CustomOp* softmax_operator(const ort::Api& api);
 const ort::CustomOp* layer_normalization_operator(const ort::Api& api);
+const ort::CustomOp* softmax_grad_operator(const ort::Api& api);
+const ort::CustomOp* layer_norm_grad_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_operator(const ort::Api& api);
 const ort::CustomOp* elementwise_observed_operator(const ort::Api& api);
 

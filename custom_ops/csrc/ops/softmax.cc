@@ -52,11 +52,12 @@ class Softmax {
     exponentials(context, shape, from, y);
     std::vector<float> sums(static_cast<size_t>(shape.count()));
     compute_.sum(context, make_sums(shape, y, sums.data()), 1);
-    for_rows(context, shape.outer * shape.inner, shape.after, [&](int64_t row) {
-      const float* divisor = sums.data() + row / shape.inner * shape.after;
-      float* numbers = y + row * shape.after;
-      for (int64_t i = 0; i < shape.after; ++i) numbers[i] = plain_nan(numbers[i] / divisor[i]);
-    });
+    each_with_sum(context, shape, sums.data(),
+                  [&](int64_t first, int64_t count, const float* sum, int64_t step) {
+                    for (int64_t i = 0; i < count; ++i) {
+                      y[first + i] = plain_nan(y[first + i] / sum[i * step]);
+                    }
+                  });
     round_result(context, compute_.cast_y, y, x.count);
   }
 

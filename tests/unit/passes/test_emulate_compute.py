@@ -406,6 +406,36 @@ def test_a_norm_that_others_read_the_statistics_of() -> None:
     check_in_both(converted, {"x": _floats(2, 3, 9)})
 
 
+@pytest.mark.parametrize("stash_type", [1, 10])
+def test_norms_and_gradients_in_another_precision_stay(stash_type: int) -> None:
+    names = ["dy", "x", "scale", "mean", "inverse"]
+    made = helper.make_node(
+        "LayerNormalizationGrad",
+        names,
+        ["dx", "", "dbias"],
+        name="gradient",
+        domain="com.microsoft",
+        stash_type=stash_type,
+        epsilon=1e-5,
+    )
+    shapes = {"dy": [3, 9], "x": [3, 9], "scale": [9], "mean": [3], "inverse": [3]}
+    proto = model(
+        [made],
+        [value(name, shape=shape) for name, shape in shapes.items()],
+        [value("dx", shape=[3, 9]), value("dbias", shape=[9])],
+        opsets={"com.microsoft": 1},
+    )
+    converted, report = convert(proto, _sums_recipe("chunked{size=4}", inputs="bf16"))
+    types = [each.op_type for each in converted.graph.node]
+    if stash_type == 1:
+        assert types == ["LayerNormGrad"]
+        assert _attributes(converted.graph.node[0])["cast_b"] == "bf16:rne"
+        check_in_both(converted, {name: _floats(*shape) for name, shape in shapes.items()})
+    else:
+        assert "LayerNormalizationGrad" in types
+        assert any("LayerNormalizationGrad x1 sums as the runtime" in n for n in report.notes)
+
+
 def test_what_has_no_sum_is_not_reported() -> None:
     """Under a rule for everything: a Sigmoid sums nothing; an average pool does."""
     proto = model(
