@@ -30,9 +30,7 @@ class SplitGradients(GraphPass):
 
 def _split(node: ir.Node, names: Names) -> bool:
     to_input, *to_weights = node.outputs
-    if not to_input.uses() or not any(
-        value.uses() or value.is_graph_output() for value in to_weights
-    ):
+    if not _is_wanted(to_input) or not any(map(_is_wanted, to_weights)):
         return False
     assert node.graph is not None
     made = ir.node(
@@ -49,3 +47,7 @@ def _split(node: ir.Node, names: Names) -> bool:
     node.metadata_props[PHASE_KEY] = Phase.WEIGHT_GRADIENT.value
     node.graph.insert_after(node, made)
     return True
+
+
+def _is_wanted(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()

@@ -16,6 +16,7 @@ STUDIES: Mapping[str, str] = {  # name -> module:class
     "rich": "onnxbf.studies.rich_regime:RichRegime",
     "contrastive": "onnxbf.studies.contrastive:Contrastive",
     "fqt": "onnxbf.studies.fully_quantized:FullyQuantized",
+    "mx": "onnxbf.studies.microscaling:Microscaling",
     "bf16": "onnxbf.studies.bf16:Bf16",
     "sixteen-bit": "onnxbf.studies.sixteen_bit:SixteenBit",
     "range": "onnxbf.studies.narrow_range:Range",
