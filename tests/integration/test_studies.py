@@ -21,6 +21,7 @@ from onnxbf.studies import (  # noqa: E402
     contrastive,
     fully_quantized,
     lrbench,
+    microscaling,
     narrow_range,
     rich_regime,
     sixteen_bit,
@@ -29,7 +30,7 @@ from onnxbf.studies.claim import Finding  # noqa: E402
 from onnxbf.studies.registry import STUDIES, study_class  # noqa: E402
 from onnxbf.studies.study import Cell, Effort, Outcome, Row, Study, effort_for, run_study  # noqa: E402
 
-LONG = {"bf16", "contrastive", "rich", "sixteen-bit"}  # `make studies` runs them
+LONG = {"bf16", "contrastive", "mx", "rich", "sixteen-bit"}  # `make studies` runs them
 
 
 def _outcome(study: Study, seeds: int | None = None) -> Outcome:
@@ -65,6 +66,14 @@ def test_a_domain_trains_as_well_under_bf16_and_not_in_one_bit() -> None:
     assert not _failed(_Image(), seeds=1)
     coarse = "bf16{inputs=e8m1:rtz,weights=e8m1:rtz,outputs=e8m1:rtz,gradients=e8m1:rtz}"
     assert _failed(_Image(recipe=coarse), seeds=1) == {"alexnet"}
+
+
+def test_a_perceptron_trains_in_blocks_with_8_bits() -> None:
+    digits = microscaling.SUBJECTS[0]
+    rows = [row for recipe in ("none", *microscaling.NEAR) for row in digits.rows(recipe, 0)]
+    for recipe in microscaling.NEAR:
+        verdict = digits.judge(rows, recipe)
+        assert all(Finding(claim, verdict[claim.name]).passed for claim in digits.claims)
 
 
 def test_an_encoder_that_moves_as_far_when_it_is_wider_fails() -> None:
