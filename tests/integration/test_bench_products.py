@@ -27,6 +27,14 @@ def test_products_are_measured_beside_onnx_runtimes() -> None:
     assert rows["ONNX"][-1] == "1"
 
 
+def test_sums_are_measured_beside_onnx_runtimes() -> None:
+    told = _run("bench_sums.py", "--size", "32", "--rounds", "1", "--only", "rows")
+    rows = [line.split() for line in told.splitlines()[1:] if line.strip()]
+    figures = {line[0]: [float(each) for each in line[-2:]] for line in rows[1:]}
+    assert {"ONNX", "fp32", "exact", "sequential{format=bf16}"} <= figures.keys()
+    assert all(each > 0 for row in figures.values() for each in row)
+
+
 def test_small_accumulators_swallow_and_chunks_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import swamping
