@@ -226,7 +226,8 @@ class Multiplication {
     const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
     const int64_t count = (block.last - block.first) * sums_.tile_size();
     sums_cast_(sums, count);
-    for (int64_t i = 0; i < rows; ++i) {
+    const bool scales = product_.alpha != 1 || product_.c != nullptr;
+    for (int64_t i = 0; i < rows && scales; ++i) {
       scale(sums + i * tiles_.columns, block.batch, first_row + i, first_column, columns);
     }
     result_cast_(sums, count);
@@ -239,7 +240,7 @@ class Multiplication {
 
   void put(const float* results, int64_t first, int64_t count, float* row) const {
     if (product_.places.empty()) {
-      std::copy_n(results, count, row + first);
+      copy_line(results, count, row + first);
       return;
     }
     for (int64_t j = 0; j < count; ++j) {

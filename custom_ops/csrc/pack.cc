@@ -25,15 +25,6 @@ void change(float* numbers, int64_t count, const Change& changed) {
   }
 }
 
-// Whole lines, which are most, are copied without a call.
-void copy_line(const float* from, int64_t count, float* to) {
-  if (count == kWidest) {
-    std::memcpy(to, from, kWidest * sizeof(float));
-  } else {
-    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
-  }
-}
-
 }  // namespace
 
 Panels::Panels(int64_t count, int64_t floats)

@@ -4,6 +4,7 @@
 // ones, and so on, in the order in which the profile takes products. What is missing is zero.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,15 @@
 #include "images.h"
 
 namespace onnxbf {
+
+// Whole lines, which are most, are copied without a call.
+inline void copy_line(const float* from, int64_t count, float* to) {
+  if (count == kWidest) {
+    std::memcpy(to, from, kWidest * sizeof(float));
+  } else {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+  }
+}
 
 // Memory for panels, aligned to whole vectors, without the cost of setting it.
 class Panels {
