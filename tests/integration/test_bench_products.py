@@ -35,6 +35,12 @@ def test_sums_are_measured_beside_onnx_runtimes() -> None:
     assert all(each > 0 for row in figures.values() for each in row)
 
 
+def test_convolutions_are_measured_beside_float32() -> None:
+    told = _run("bench_conv.py", "--rounds", "1", "--only", "layer 3")
+    (row,) = [line.split() for line in told.splitlines() if line.startswith(" CNN")]
+    assert all(float(figure.rstrip(",")) > 0 for figure in row[3:]) and len(row) == 9
+
+
 def test_small_accumulators_swallow_and_chunks_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import swamping
