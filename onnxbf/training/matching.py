@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,23 +26,30 @@ class Match:
     """How batches of the data become batches of a model.
 
     Attributes:
-        names: of the field that each input takes, by the input's name.
+        names: of the field that each input takes, by the input's name; inputs whose first axis is
+            that of examples come first.
         dtypes: of the inputs.
+        axes: of each input, that of examples.
         fixed_batch: the inputs whose number of examples the model fixes, and that number.
         notes: what the user should know.
     """
 
     names: Mapping[str, str]
     dtypes: Mapping[str, np.dtype[Any]]
+    axes: Mapping[str, int]
     fixed_batch: Mapping[str, int]
     notes: tuple[str, ...]
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """A batch under the names and in the types of the inputs."""
+        """A batch under the names, in the types and in the order of axes of the inputs."""
         return {
-            name: batch[field].astype(self.dtypes[name], copy=False)
+            name: self._turned(name, batch[field].astype(self.dtypes[name], copy=False))
             for name, field in self.names.items()
         }
+
+    def _turned(self, name: str, array: Array) -> Array:
+        axis = self.axes[name]
+        return np.ascontiguousarray(np.moveaxis(array, 0, axis)) if axis else array
 
     def check_batches(self, batches: Batches) -> None:
         """DataError where the model fixes another size than all batches have."""
@@ -65,23 +73,41 @@ def match_inputs(data: Data, inputs: Sequence[ir.Value]) -> Match:
     single input that then remains takes the single field that does. Whole numbers and narrower
     floating point widen where every number stays what it is; float64 is rounded to float32.
 
+    Examples lie along an input's first axis. But where most inputs agree on that axis' size or
+    name, and one has it on another axis alone, they lie along that one: the initial state of a
+    recurrent layer is of layers, examples, units.
+
     Args:
         inputs: those that are part of a batch, the labels among them.
 
     Raises:
         DataError: an input without a field, or one of another type, rank or size.
     """
-    names = _names(data, inputs)
-    checked = [_check(value, names[value.name or ""], data) for value in inputs]
+    names, axes = _names(data, inputs), _axes(inputs)
+    checked = [_check(v, names[v.name or ""], data, axes[v.name or ""]) for v in inputs]
     dtypes = {value.name or "": _dtype(value) for value in inputs}
     notes = [note for note in checked if note]
     notes += [f"{data.source}: input {to!r} takes {of!r}." for to, of in names.items() if to != of]
-    fixed = {
-        value.name or "": value.shape[0]
-        for value in inputs
-        if value.shape is not None and isinstance(value.shape[0], int)
+    sizes = {v.name or "": v.shape[axes[v.name or ""]] for v in inputs if v.shape}
+    fixed = {name: size for name, size in sizes.items() if isinstance(size, int)}
+    ordered = {name: names[name] for name in sorted(names, key=axes.__getitem__)}
+    return Match(ordered, dtypes, axes, fixed, tuple(notes))
+
+
+def _axes(inputs: Sequence[ir.Value]) -> dict[str, int]:
+    """The axis of examples of each input."""
+    sizes = {value.name or "": _sizes(value) for value in inputs}
+    first = Counter(each[0] for each in sizes.values() if each and each[0] is not None)
+    examples = first.most_common(1)[0][0] if first else None
+    return {
+        name: each.index(examples) if examples in each and each[0] is not None else 0
+        for name, each in sizes.items()
     }
-    return Match(names, dtypes, fixed, tuple(notes))
+
+
+def _sizes(value: ir.Value) -> list[int | str | None]:
+    """Sizes of axes: numbers, names, None where nothing is known."""
+    return [s if isinstance(s, int) else s.value for s in value.shape or ()]
 
 
 def _names(data: Data, inputs: Sequence[ir.Value]) -> dict[str, str]:
@@ -105,10 +131,10 @@ def _names(data: Data, inputs: Sequence[ir.Value]) -> dict[str, str]:
     return {value.name or "": found[value.name or ""] for value in inputs}
 
 
-def _check(value: ir.Value, name: str, data: Data) -> str | None:
+def _check(value: ir.Value, name: str, data: Data, axis: int) -> str | None:
     """Raise DataError where a field does not fit; a note where its numbers change their kind."""
     field, expected = data.fields[name], _dtype(value)
-    if not _shape_fits(value, field):
+    if not _shape_fits(value, field, axis):
         raise _misfit(value, name, data, "")
     if np.can_cast(field.dtype, expected, "safe"):
         widened = field.dtype.kind in "iu" and expected.kind == "f"
@@ -118,10 +144,10 @@ def _check(value: ir.Value, name: str, data: Data) -> str | None:
     raise _misfit(value, name, data, f" Convert it to {expected}.")
 
 
-def _shape_fits(value: ir.Value, field: Field) -> bool:
+def _shape_fits(value: ir.Value, field: Field, axis: int) -> bool:
     if value.shape is None:
         return True
-    sizes = value.shape[1:] if len(value.shape) else ()
+    sizes = [size for index, size in enumerate(value.shape) if index != axis]
     return len(value.shape) == 1 + len(field.shape) and all(
         not isinstance(size, int) or size == found for size, found in zip(sizes, field.shape)
     )

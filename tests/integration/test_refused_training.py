@@ -77,6 +77,20 @@ def test_what_the_loss_does_not_depend_on_is_not_trained_and_said_so(tmp_path: P
     assert "does not depend on them: norm.weight, norm.bias, head.bias" in result.stderr
 
 
+def test_the_initial_state_of_a_recurrent_layer_is_data(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sizes = {"series": (6, 7, 6), "state": (6, 1, 20), "labels": (6, 7, 1)}
+    arrays = {name: random.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    np.savez(tmp_path / "data.npz", **arrays)
+    data = tmp_path / "data.npz"
+    options = ("--loss", "mse", "--outputs", "output0", "--batch-size", "2", "--validation", data)
+    model = FOLDER / "torch_gru.onnx"
+    result = _run("train", model, "--data", data, *options, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    results = (tmp_path / "run" / "results.json").read_text()
+    assert '"validation_loss"' in results and "NaN" not in results
+
+
 def test_contrast_of_outputs_of_two_shapes_is_refused(tmp_path: Path) -> None:
     model = FOLDER / "torch_gru.onnx"
     result = _run("artifacts", model, "--loss", "info-nce", "-o", tmp_path / "made")

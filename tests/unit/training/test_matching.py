@@ -134,6 +134,23 @@ def test_a_fixed_batch_size() -> None:
         match.check_batches(Batches(data, 4, seed=0))
 
 
+@pytest.mark.parametrize(
+    ("state", "series"), [([1, 4, 2], [4, 3]), ([1, "N", 2], ["N", 3]), (["L", "N", 2], ["N", 3])]
+)
+def test_examples_on_another_axis(state: list[Any], series: list[Any]) -> None:
+    """As in the initial state of recurrent layers; labels tell which input is the odd one."""
+    inputs = [_input("state", state), _input("series", series), _labels(series[:1])]
+    arrays = {"state": np.arange(8, dtype=np.float32).reshape(4, 1, 2), "series": _X, "labels": _Y}
+    match = match_inputs(_data(**arrays), inputs)
+    batch = match(arrays)
+    assert [*batch] == ["series", "labels", "state"]  # how long the first is tells a batch's size
+    assert match.fixed_batch == ({} if "N" in series else {"state": 4, "series": 4, "labels": 4})
+    assert batch["state"].flags.c_contiguous
+    np.testing.assert_array_equal(batch["state"], arrays["state"].transpose(1, 0, 2))
+    with pytest.raises(DataError, match=r"cannot take 'state', which is float32\[batch, 1, 3\]"):
+        match_inputs(_data(**arrays | {"state": np.zeros((4, 1, 3), np.float32)}), inputs)
+
+
 def test_labels_in_range() -> None:
     check_labels(np.array([0, 2, 1]), 3)
     check_labels(np.array([[0, -100], [2, 1]]), 3, ignore_index=-100)
