@@ -59,6 +59,8 @@ copy_tree() {
 compile
 command -v "$qemu" >/dev/null ||
   stop "Compiled for AArch64, and not run: apt-get install qemu-user, and run this again." 0
+"$qemu" --version | grep -Eq 'version ([1-9][0-9]|9\.[1-9])' ||
+  stop "$qemu is too old: ONNX Runtime for AArch64 crashes before QEMU 9.1. Name another in QEMU." 2
 copy_tree
 fetch_root
 fetch_packages

@@ -16,11 +16,9 @@ constexpr int64_t kColumns = kVectors * kLanes;
 
 #if defined(ONNXBF_ONE_LANE)
 inline Float spread(float number) { return number; }
-inline Float float_of(Word bits) { return load<Float>(&bits); }
 inline float lane(Float lanes, int64_t) { return lanes; }
 #else
 inline Float spread(float number) { return number - Float{}; }  // - keeps the sign of -0
-inline Float float_of(Word bits) { return (Float)bits; }
 inline float lane(Float lanes, int64_t i) { return lanes[i]; }
 #endif
 

@@ -46,9 +46,11 @@ inline void round_lanes(const Rounder& shared, const float* in, float* out, int6
   const auto rounded = [&](int64_t i, Word bits) {
     const Word random = words.upper(i);
     if constexpr (Rounder::kRandom) {
-      if (__builtin_expect(rounder.in_doubt(bits, random), 0)) return rounder(bits, words.whole(i));
+      const Quick quick = rounder.quick(bits, random);
+      return __builtin_expect(quick.doubtful, 0) ? rounder(bits, words.whole(i)) : quick.result;
+    } else {
+      return rounder(bits, random);
     }
-    return rounder(bits, random);
   };
   const auto body = [&](int64_t i) {
     prefetch(in + i);

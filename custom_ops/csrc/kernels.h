@@ -2,7 +2,8 @@
 //
 // Every function gives the same bits on every instruction set, for every split of a tensor into
 // slices, and whatever the CPU's floating-point control register says (rounding mode, flushing of
-// subnormals): the kernels compute with integers. onnxbf/rounding.py is their specification.
+// subnormals): the kernels compute with integers, or so that neither matters. onnxbf/rounding.py is
+// their specification.
 #pragma once
 
 #include <cstdint>

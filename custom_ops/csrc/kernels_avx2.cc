@@ -59,6 +59,10 @@ inline bool any_differs(Word a, Word b) {
   return _mm256_testz_si256(different, different) == 0;
 }
 
+inline bool any_is_zero(Word a) {
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)a, _mm256_setzero_si256())) != 0;
+}
+
 // Whether the lower 16 bits of some lane are zero.
 template <int64_t kCount>
 inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {

@@ -81,6 +81,16 @@ inline bool any_differs(Word a, Word b) {
   return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b) != 0;
 }
 
+inline bool any_is_zero(Word a) {
+  return _mm512_testn_epi32_mask((__m512i)a, (__m512i)a) != 0;
+}
+
+#define ONNXBF_ADDS_TOWARDS_ZERO
+inline Float add_towards_zero(Float a, Float b) {
+  constexpr int kMode = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+  return (Float)_mm512_add_round_ps((__m512)a, (__m512)b, kMode);
+}
+
 // Whether the lower 16 bits of some lane are zero.
 template <int64_t kCount>
 inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {

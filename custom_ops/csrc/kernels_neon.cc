@@ -53,6 +53,8 @@ inline bool any_differs(Word a, Word b) {
   return vmaxvq_u32(veorq_u32((uint32x4_t)a, (uint32x4_t)b)) != 0;
 }
 
+inline bool any_is_zero(Word a) { return vminvq_u32((uint32x4_t)a) == 0; }
+
 // Whether the lower 16 bits of some lane are zero.
 template <int64_t kCount>
 inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {

@@ -41,6 +41,7 @@ inline Float multiply_add(Float a, Float b, Float c, bool flush) {
 inline Float square_root(Float a) { return __builtin_sqrtf(a); }
 
 inline bool any_differs(Word a, Word b) { return a != b; }
+inline bool any_is_zero(Word a) { return a == 0; }
 
 // Whether the lower 16 bits of some word are zero.
 template <int64_t kCount>

@@ -16,9 +16,11 @@
 //                                is told to flush (gemm.cc), so that the argument is not needed,
 //   square_root(Float)           rounded once,
 //   any_differs(Word, Word)      whether some lane does,
+//   any_is_zero(Word)            whether some lane is,
 //   some_lower_half_is_zero      of an array of words,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
 //                                largest number, that number,
+//   ONNXBF_ADDS_TOWARDS_ZERO     a macro, where it has add_towards_zero(a, b) of magnitudes,
 //   ONNXBF_DOUBTS                a macro, where it has a struct Doubts (gemm-inl.h) of its own,
 //   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.
 // Everything else is written once, for all of them: the operators and ?: of vectors and of plain
@@ -75,6 +77,7 @@ inline To convert(From from) {
   return static_cast<To>(from);
 }
 inline Word bits_of(float number) { return load<Word>(&number); }
+inline Float float_of(Word bits) { return load<Float>(&bits); }
 using Int = int32_t;
 #else
 template <class T>
@@ -86,6 +89,7 @@ inline To convert(From from) {
   return __builtin_convertvector(from, To);
 }
 inline Word bits_of(Lanes<float> numbers) { return (Word)numbers; }
+inline Float float_of(Word bits) { return (Float)bits; }
 #endif
 
 // Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.

@@ -1,4 +1,5 @@
-// Rounding lanes of float32 bit patterns, branch-free, on integers alone.
+// Rounding lanes of float32 bit patterns, branch-free, on integers. (Where floats are added, no setting of
+// the CPU's control register matters.)
 //
 // A magnitude read as an integer grows with the number it stands for, and a carry out of the
 // mantissa arrives in the exponent, where it belongs. So rounding adds an increment that depends
@@ -34,12 +35,20 @@ inline Word increment(Word sign, Word odd, Word mask, Word random) {
 // As many random bits as a normal number loses.
 struct RandomUnits {
   explicit RandomUnits(const Plan& plan)
-      : kept(all(plan.random_kept >> 1 >> (31 - plan.dropped))), shift((32 - plan.dropped) & 31) {}
+      : kept(all(plan.random_kept >> 1 >> (31 - plan.dropped))),
+        shift(all((32 - plan.dropped) & 31)) {}
 
   Word operator()(Word random) const { return (random >> shift) & kept; }
 
   Word kept;
-  uint32_t shift;
+  Word shift;
+};
+
+// A result of stochastic rounding from the upper halves of random words, and whether the lower ones may
+// change it in some lane.
+struct Quick {
+  Word result;
+  bool doubtful;
 };
 
 // Whether some magnitude lies below this one, zero apart.
@@ -48,27 +57,37 @@ inline bool any_below(uint32_t limit, Word magnitudes) {
   return any_differs(larger_of(one_less, all(limit - 1)), one_less);
 }
 
-// Whether the lower half of a random word may change a result. A number is moved away from zero where
-// what it loses, in units of 2^-32 of the last place, and the word sum to 2^32 or more. A carry from
-// their lower halves matters only where the upper ones sum to all ones, once in 65536.
+// Whether the lower half of a random word may change a result, as `raised` tells: the magnitude with
+// random units added. A number moves away from zero where what it loses, in units of 2^-32 of the last
+// place, and the word sum to 2^32 or more. A carry from what was left out of both, their lower halves
+// at most, matters only where the bits above sum to all ones, once in 65536.
 struct Doubt {
   explicit Doubt(const Plan& plan)
-      : limit(all(kSign + ((plan.random_kept & 0xFFFF) != 0 ? 0x10000 : 0))),
-        units(31 - plan.dropped),
-        normal(plan.dropped > 16 && (plan.random_kept & 0xFFFF) != 0) {}
+      : step(all(1u << (plan.dropped - summed(plan)))),
+        field(all(plan.dropped_mask & ~((1u << (plan.dropped - summed(plan))) - 1))),
+        possible((plan.random_kept << summed(plan)) != 0) {}
 
-  // Numbers that lose as many bits as normal ones do: all in the upper half, if they are few.
-  bool of_normal(Word bits, Word upper) const { return normal && of_lost(bits << units << 1, upper); }
+  // Bits below the last place that are added: of subnormal numbers, others are left out, too.
+  static uint32_t summed(const Plan& plan) { return plan.dropped < 16 ? plan.dropped : 16; }
 
-  bool of_lost(Word lost, Word upper) const {
-    const Word beyond = lost + upper + (kSign + 0x10000);  // all ones come out as the smallest
-    return any_differs(larger_of(beyond, limit), beyond);
-  }
+  // Zero in doubtful lanes.
+  Word sureness(Word raised) const { return (raised + step) & field; }
 
-  Word limit;
-  uint32_t units;
-  bool normal;
+  Word step, field;
+  bool possible;
 };
+
+// The sum of two magnitudes, cut off, whatever the CPU's rounding mode; the second is zero or larger.
+inline Word add_cut_off(Word magnitude, Word offset) {
+  const Float term = float_of(magnitude), base = float_of(offset);
+#if defined(ONNXBF_ADDS_TOWARDS_ZERO)
+  return bits_of(add_towards_zero(term, base));
+#else
+  const Float sum = term + base;
+  const Word above = greater(bits_of(sum - base), magnitude) ? all(~0u) : Word{};  // minus one
+  return bits_of(sum) + above;
+#endif
+}
 
 // bf16:rne, of which everything is known beforehand.
 struct BFloat16 {
@@ -98,6 +117,7 @@ struct WideExponent {
         max(all(plan.beyond)),
         units_of(plan),
         doubt(plan),
+        doubtful(doubt.possible && plan.dropped > 16),
         dropped(plan.dropped) {}
 
   Word operator()(Word bits, Word random) const {
@@ -110,11 +130,16 @@ struct WideExponent {
     return (result & ~mask) | sign;
   }
 
-  bool in_doubt(Word bits, Word upper) const { return doubt.of_normal(bits, upper); }
+  Quick quick(Word bits, Word upper) const {
+    const Word result = (*this)(bits, upper);
+    if (!doubtful) return {result, false};
+    return {result, any_is_zero(doubt.sureness((bits & ~kSign) + units_of(upper)))};
+  }
 
   Word mask, flush_below, max;
   RandomUnits units_of;
   Doubt doubt;
+  bool doubtful;
   uint32_t dropped;
 };
 
@@ -151,13 +176,24 @@ struct NarrowExponent {
     return with_nan(bits, result) | sign;
   }
 
-  bool in_doubt(Word bits, Word upper) const {
-    const Word magnitude = bits & ~kSign;
-    if (!any_below(plan.smallest_normal, magnitude)) return doubt.of_normal(bits, upper);
-    const Word shift = smaller_of(dropped(magnitude), all(kMantissaBits));
-    const Word lost = (magnitude | kImplicitBit) << (31 - shift) << 1;
-    const Word of_tiny = fraction(magnitude);
-    return doubt.of_lost(greater(all(plan.smallest), magnitude) ? of_tiny : lost, upper);
+  // Numbers below the smallest normal one become as long as it is when it is added to them: then all
+  // lose as many bits. What that addition cuts off counts with the lower halves.
+  Quick quick(Word bits, Word upper) const {
+    const Word sign = bits & kSign;
+    const Word magnitude = bits ^ sign;
+    const auto subnormal = greater(all(plan.smallest_normal), magnitude);
+    const Word offset = subnormal ? all(plan.smallest_normal) : Word{};
+    const Word raised = add_cut_off(magnitude, offset) + units_of(upper);
+    const Float rounded = float_of(raised & ~all(plan.dropped_mask)) - float_of(offset);
+    Word result = bits_of(rounded) & ~kSign;  // -0, where the CPU rounds down
+    if (plan.flush_below != 0) result = subnormal ? Word{} : result;
+    result = greater(result, all(plan.max)) ? over(sign) : result;
+    result = with_nan(bits, result) | sign;
+
+    if (!doubt.possible) return {result, false};
+    const Word sureness = doubt.sureness(raised);
+    if (plan.dropped > 16) return {result, any_is_zero(sureness)};
+    return {result, any_is_zero(subnormal ? sureness : all(1))};
   }
 
  private:

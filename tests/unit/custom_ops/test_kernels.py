@@ -190,6 +190,29 @@ def test_random_words(used: Kernels, begin: int) -> None:
     assert (words == random_words(300, **key, offset=begin)).all()
 
 
+@pytest.mark.parametrize("bits", [32, 16, 3])
+@pytest.mark.parametrize("name", ["e4m3fn", "e2m1", "fp16", "e5m15", "e7m22", "e8m3"])
+@each_set
+def test_random_words_decide_to_the_last_bit(used: Kernels, name: str, bits: int) -> None:
+    """Numbers that lose, in units of 2^-32 of the last place, just what their words lack of 2^32.
+
+    Or up to 2^17 units more or less, normal and subnormal ones: so a carry comes from below.
+    """
+    cast, count, rng = parse_cast(f"{name}:sr{{bits={bits}}}"), 2000, np.random.default_rng(0)
+    words = random_words(count, seed=KEY.seed, node=KEY.node, step=KEY.step)
+    near = (rng.uniform(-1, 1, count) * 2.0 ** rng.integers(0, 18, count)).astype(np.int64)
+    lost = 2.0**32 - (words >> (32 - bits) << (32 - bits)) + near
+    normal = 2**cast.format.mantissa_bits  # from here on
+    for whole in (0, 1, normal - 1, normal):
+        values = np.float32((whole + lost * 2.0**-32) * cast.format.smallest_subnormal)
+        values[::2] *= -1
+        wanted = round_array(values, cast, words)
+        got = np.empty_like(values)
+        used.quantize_dequantize(values, got, cast, KEY)
+        assert same_bits(got, wanted)
+        assert whole or len(np.unique(np.abs(wanted))) == 2
+
+
 def test_conversions_of_the_cpu_take_whole_vectors() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         cpu_codes(np.ones(17, np.float32), Cast(BFLOAT16))
