@@ -17,6 +17,7 @@ from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads, quantize
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
+from onnxbf.files.external_data import mark_derived
 from onnxbf.formats import FLOAT32, Cast, NumberFormat
 from onnxbf.graph import Names, all_graphs, constant_of
 from onnxbf.passes.base import GraphPass
@@ -120,7 +121,10 @@ def _rounded(
             tensor.release()  # or every part of the file that was read would stay mapped
         return result
 
-    return ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
+    lazy = ir.LazyTensor(rounded, dtype=dtype, shape=ir.Shape(tensor.shape.numpy()))
+    if isinstance(tensor, ir.ExternalTensor):
+        mark_derived(lazy)
+    return lazy
 
 
 _Hold = Callable[[ir.TensorProtocol, str, ir.Node], ir.Value]

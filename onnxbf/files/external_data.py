@@ -11,12 +11,28 @@ import onnx_ir as ir
 from onnxbf.errors import ModelError, UnsupportedError
 from onnxbf.graph import all_graphs
 
+_DERIVED = "onnxbf.derived_from_external"
+
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
     """Every initializer whose numbers stand in another file."""
+    return (tensor for tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor))
+
+
+def mark_derived(tensor: ir.LazyTensor) -> None:
+    """Say that a tensor is worked out of an external one, to be streamed as that would be."""
+    tensor.meta[_DERIVED] = True
+
+
+def holds_derived(model: ir.Model) -> bool:
+    """Whether some initializer is worked out of an external one when it is written."""
+    return any(isinstance(t, ir.LazyTensor) and _DERIVED in t.meta for t in _weights(model))
+
+
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in all_graphs(model):
         for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
+            if value.const_value is not None:
                 yield value.const_value
 
 

@@ -24,7 +24,8 @@ def load_model(path: str | Path) -> ir.Model:
 
     Raises:
         ModelError: no such file, not ONNX, cut off, external data missing or outside of the
-            model's folder, an opset newer than ONNX knows, or a graph that its checker refuses.
+            model's folder, an opset or IR newer than ONNX knows, or a graph that its checker
+            refuses.
     """
     path = Path(path)
     check_file(path)
@@ -38,7 +39,7 @@ def load_model(path: str | Path) -> ir.Model:
         raise ModelError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{str(path)!r} is not an ONNX model: it holds no graph.")
-    _check_opset(proto, repr(str(path)))
+    _check_versions(proto, repr(str(path)))
     model = _understood(proto, path)
     ir.external_data.set_base_dir(model.graph, path.parent)
     check_external(model, path)
@@ -68,13 +69,19 @@ def _understood(proto: onnx.ModelProto, path: Path) -> ir.Model:
 
 
 def check_proto(proto: onnx.ModelProto) -> None:
-    """Raise ModelError if ONNX does not know a model's opset, or its checker refuses it."""
-    _check_opset(proto, "The model")
+    """Raise ModelError if ONNX does not know a model's opset or IR, or its checker refuses it."""
+    _check_versions(proto, "The model")
     _check(_in_own_domain(proto) if _holds_gradients(proto) else proto, "The model")
 
 
-def _check_opset(proto: onnx.ModelProto, name: str) -> None:
-    """The checker takes any number, and what it knows for the operators of an unknown opset."""
+def _check_versions(proto: onnx.ModelProto, name: str) -> None:
+    """The checker takes any opset, and what it knows for the operators of an unknown one."""
+    if proto.ir_version > onnx.IR_VERSION:
+        raise ModelError(
+            f"{name} is written in IR version {proto.ir_version}, and onnx {onnx.__version__} "
+            f"knows none beyond {onnx.IR_VERSION}: update onnx, or export the model in IR version "
+            f"{onnx.IR_VERSION}."
+        )
     newest = onnx.defs.onnx_opset_version()
     wanted = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if wanted > newest:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from onnxbf.files.external_data import check_references, external_tensors, stays
+from onnxbf.files.external_data import check_references, external_tensors, holds_derived, stays
 from onnxbf.files.whole_files import replacing
 from onnxbf.graph import all_graphs
 from onnxbf.protos import keeps_types, restore_types
@@ -28,8 +28,8 @@ def save_model(
     """Write a model so that a reader sees the whole file or none.
 
     External weights are only referred to where the model stays in their folder or ``keep_weights``
-    is set, and otherwise streamed into ``<name>.data`` beside it. Weights beyond protobuf's 2 GB
-    become external, too.
+    is set, and otherwise streamed into ``<name>.data`` beside it, as are those that are rounded
+    while they are written. Weights beyond protobuf's 2 GB become external, too.
 
     Raises:
         ModelError: the file cannot be written.
@@ -53,6 +53,7 @@ def _restore_types(path: Path) -> None:
 
 def _write(model: ir.Model, temporary: Path, path: Path, progress: Progress | None) -> None:
     move = any(not stays(tensor, path.parent) for tensor in external_tensors(model))
+    move |= holds_derived(model)
     if not move and _inline_bytes(model) < _PROTOBUF_LIMIT:
         ir.save(model, temporary, format="protobuf")
         return

@@ -52,6 +52,19 @@ def test_an_opset_that_onnx_does_not_know(tmp_path: Path) -> None:
         check_proto(model)
 
 
+def test_an_ir_version_that_onnx_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    model = product_model()
+    model.ir_version = onnx.IR_VERSION
+    path.write_bytes(model.SerializeToString())
+    load_model(path)
+    model.ir_version += 1
+    path.write_bytes(model.SerializeToString())
+    told = refused(path)
+    assert f"IR version {model.ir_version}" in told
+    assert f"export the model in IR version {onnx.IR_VERSION}." in told
+
+
 def test_a_value_computed_twice(tmp_path: Path) -> None:
     path = tmp_path / "twice.onnx"
     model = product_model()

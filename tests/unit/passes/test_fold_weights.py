@@ -105,6 +105,7 @@ def test_external_weights_are_streamed(tmp_path: Path) -> None:
     saved = load_model(tmp_path / "out.onnx").graph.initializers["w_bf16_stored"].const_value
     assert saved is not None
     np.testing.assert_array_equal(saved.numpy(), weights.astype(ml_dtypes.bfloat16))
+    assert {file.name for file in tmp_path.glob("out*")} == {"out.onnx", "out.onnx.data"}
 
 
 def test_without_kernels_it_is_refused_before_anything_is_written(
