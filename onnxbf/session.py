@@ -23,7 +23,7 @@ from onnxbf.feeds import check_feeds
 from onnxbf.header import Header, read_header
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, OrtValue, SessionOptions
+    from onnxruntime import InferenceSession, IOBinding, OrtValue, SessionOptions
 
 _REGISTERED = "ai.onnxbf.registered"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -39,10 +39,14 @@ _NOISE = tuple(
         r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
         r"^Load model from .*? failed:",
         r"^Exception during initialization: ",
+        r"^Error in execution: ",
         r"^Failed to load model with error: ",
         r"^This is an invalid model\. ",
         r"\S*/onnxruntime/\S+:\d+ .*?\)(?: const)? (?=[A-Z])",  # file, line and signature
     )
+)
+_FAILED = re.compile(
+    r"Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: "
 )
 
 
@@ -125,6 +129,18 @@ def run(session: InferenceSession, feeds: Mapping[str, Any]) -> dict[str, Any]:
     names = [output.name for output in session.get_outputs()]
     try:
         return dict(zip(names, session.run(names, checked)))
+    except Exception as error:  # as above
+        raise ModelError(f"ONNX Runtime fails to run the model: {_sentence(error)}") from None
+
+
+def run_bound(session: InferenceSession, binding: IOBinding) -> None:
+    """Run a session once on values that are bound to it.
+
+    Raises:
+        ModelError: the model fails on these inputs.
+    """
+    try:
+        session.run_with_iobinding(binding)
     except Exception as error:  # as above
         raise ModelError(f"ONNX Runtime fails to run the model: {_sentence(error)}") from None
 
@@ -239,6 +255,7 @@ def _sentence(error: Exception) -> str:
     text = str(error).strip()
     for noise in _NOISE:
         text = noise.sub("", text)
+    text = _FAILED.sub(r"\1 node '\2': ", text)
     first, *others = text.strip().split("\n")
     return " ".join([first, *(line.strip() for line in others if line.startswith(" index:"))])
 

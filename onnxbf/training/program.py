@@ -16,7 +16,7 @@ from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.protos import to_proto
 from onnxbf.report import Report
-from onnxbf.session import make_session, share
+from onnxbf.session import make_session, run_bound, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.gradients import LOSS_SCALE
@@ -80,7 +80,7 @@ class _Bound:
         for name, array in batch.items():
             binding.bind_cpu_input(name, array)
         self._fit(key, binding, writes, [array.shape for array in batch.values()])
-        self.session.run_with_iobinding(binding)
+        run_bound(self.session, binding)
         return binding
 
     def _bind(self, reads: Find, writes: Find) -> IOBinding:

@@ -140,3 +140,12 @@ def test_a_checkpoint_of_another_model_or_recipe_is_refused(
     result = _run("train", "--resume", "--epochs", 2, "-o", tmp_path / "mine")
     assert isinstance(result.exception, SystemExit) and result.exit_code == 2
     assert told in result.stderr and "begin a new one" in result.stderr
+
+
+def test_a_batch_that_a_quantizer_cannot_take_is_refused(tmp_path: Path) -> None:
+    model = write_mlp(tmp_path / "mlp.onnx")
+    data = write_data(tmp_path / "data.npz", 8, 1)
+    options = ("--recipe", "fqt-bhq", "--batch-size", 1, "-o", tmp_path / "run")
+    result = _run("train", model, "--data", data, *options)
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+    assert "QuantizeRange node" in result.stderr and "needs 2 samples" in result.stderr
