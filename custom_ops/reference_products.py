@@ -81,7 +81,7 @@ class ProductOp(OpRun):
         seed: int = 0,
         node: int = 0,
     ) -> tuple[Floats]:
-        key = {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
+        key = key_of(seed, node, step)
         try:
             profile = parse_arithmetic(arithmetic)
             sums = product(profile, cast_as(a, cast_a), cast_as(b, cast_b), **key)
@@ -94,6 +94,11 @@ class ProductOp(OpRun):
             with np.errstate(invalid="ignore", over="ignore"):
                 sums = sums + (c if beta == 1.0 else np.float32(beta) * c)
         return (np.asarray(cast_as(np.asarray(sums, np.float32), cast_y)),)
+
+
+def key_of(seed: int, node: int, step: NDArray[np.int64] | None) -> dict[str, int]:
+    """The key of sums that are rounded stochastically, from attributes and an input of a node."""
+    return {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
 
 
 def cast_as(array: Floats, text: str) -> Floats:

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.reference_products import cast_as
-from onnxbf.custom_ops.reference_sums import Floats, SumOp, key_of, plain, sums
+from onnxbf.custom_ops.reference_products import cast_as, key_of
+from onnxbf.custom_ops.reference_sums import Floats, SumOp, plain, sums
 
 
 class SoftmaxGrad(SumOp):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from onnxbf.arithmetic import Arithmetic, parse_arithmetic
-from onnxbf.custom_ops.reference_products import cast_as
+from onnxbf.custom_ops.reference_products import cast_as, key_of
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.dot import total
 from onnxbf.errors import ModelError, OnnxbfError
@@ -91,11 +91,6 @@ class SumOp(OpRun):
         if not -x.ndim <= axis < x.ndim:
             raise self.refusal(f"axis {axis} is no dimension of x, whose shape is {x.shape}.")
         return axis % x.ndim
-
-
-def key_of(seed: int, node: int, step: NDArray[np.int64] | None) -> dict[str, int]:
-    """The key of sums that are rounded stochastically, from attributes and an input of a node."""
-    return {"seed": seed, "node": node, "step": 0 if step is None else int(step)}
 
 
 class ReduceSum(SumOp):
