@@ -13,61 +13,20 @@ from numpy.typing import NDArray
 from onnxbf.arithmetic import Arithmetic
 from onnxbf.block_cast import BlockCast
 from onnxbf.custom_ops.elementwise import Program
-from onnxbf.custom_ops.library import (
-    BlockSpec,
-    CastSpec,
-    RandomKey,
-    RangeSpec,
-    ScaledSpec,
-    instruction_sets,
-    load,
-)
+from onnxbf.custom_ops.library import RandomKey, instruction_sets, load
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS, UPDATE_FIELDS
+from onnxbf.custom_ops.specs import (
+    block_spec,
+    cast_spec,
+    range_spec,
+    scaled_spec,
+    storage_spec,
+)
 from onnxbf.encoding import code_type
 from onnxbf.errors import KernelError, UnsupportedError
-from onnxbf.formats import Cast, NumberFormat, Overflow, Rounding, Specials, Subnormals
-from onnxbf.range_cast import Grouping, RangeCast
-from onnxbf.scaled_cast import Amax, Scale, ScaledCast
-
-
-def round_kernel(cast: Cast) -> str:
-    """The name of the kernel that rounds as ``cast`` says."""
-    name: bytes = load().onnxbf_round_kernel(cast_spec(cast))
-    return name.decode()
-
-
-def cast_spec(cast: Cast) -> CastSpec:
-    """``cast`` as the kernels take it.
-
-    Raises:
-        UnsupportedError: a format that float32 cannot hold.
-    """
-    spec = CastSpec(
-        exponent_bits=cast.format.exponent_bits,
-        mantissa_bits=cast.format.mantissa_bits,
-        specials=list(Specials).index(cast.format.specials),
-        rounding=list(Rounding).index(cast.rounding),
-        flush=cast.subnormals is Subnormals.FLUSH,
-        saturate=cast.overflow is Overflow.SATURATE,
-        random_bits=cast.random_bits,
-    )
-    problem: bytes | None = load().onnxbf_problem(spec)
-    if problem is not None:
-        raise UnsupportedError(f"No kernel rounds to {cast}: {problem.decode()}.")
-    return spec
-
-
-def storage_spec(cast: Cast) -> CastSpec:
-    """The same for a format whose numbers are to be stored as codes.
-
-    Raises:
-        UnsupportedError: a format that the kernels do not store.
-    """
-    spec = cast_spec(cast)
-    problem: bytes | None = load().onnxbf_storage_problem(spec)
-    if problem is not None:
-        raise UnsupportedError(f"No kernel stores {cast.format}: {problem.decode()}.")
-    return spec
+from onnxbf.formats import Cast, NumberFormat
+from onnxbf.range_cast import RangeCast
+from onnxbf.scaled_cast import ScaledCast
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +221,10 @@ class Kernels:
         threads: int = 1,
     ) -> NDArray[np.float32]:
         """What ``range_quantizer.quantize_range`` gives; ``x`` is (samples, ...) and contiguous."""
-        groupings = list(Grouping)
-        spec = RangeSpec(
-            cast.bits, groupings.index(cast.grouping), cast.exact_zero, cast.stochastic
-        )
         out = np.empty_like(x)
         rows = x.shape[0] if x.ndim else 1
         load().onnxbf_quantize_range(
-            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            self.handle, range_spec(cast), key or RandomKey(), x.ctypes.data, out.ctypes.data,
             rows, x.size // max(rows, 1), threads,
         )  # fmt: skip
         return out
@@ -283,18 +238,11 @@ class Kernels:
         threads: int = 1,
     ) -> NDArray[np.float32]:
         """What ``block_quantizer.quantize_blocks`` gives; ``x`` is contiguous."""
-        spec = BlockSpec(
-            0 if cast.is_integer else cast.element.exponent_bits,
-            cast.element.mantissa_bits,
-            list(Specials).index(cast.element.specials),
-            list(Rounding).index(cast.rounding),
-            cast.block,
-        )
         axis = cast.axis % x.ndim
         sizes = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
         out = np.empty_like(x)
         load().onnxbf_quantize_blocks(
-            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            self.handle, block_spec(cast), key or RandomKey(), x.ctypes.data, out.ctypes.data,
             *sizes, threads,
         )  # fmt: skip
         return out
@@ -314,16 +262,9 @@ class Kernels:
             x: contiguous.
             state: as long as delayed scaling needs it; None for a current one.
         """
-        spec = ScaledSpec(
-            cast_spec(cast.cast),
-            cast.history,
-            cast.amax is Amax.MOST_RECENT,
-            cast.margin,
-            cast.scale is Scale.POWER_OF_TWO,
-        )
         out, after = np.empty_like(x), None if state is None else np.empty_like(state)
         load().onnxbf_quantize_scaled(
-            self.handle, ctypes.byref(spec), key or RandomKey(), x.ctypes.data, out.ctypes.data,
+            self.handle, scaled_spec(cast), key or RandomKey(), x.ctypes.data, out.ctypes.data,
             x.size, (state is not None and state.ctypes.data) or None,
             (after is not None and after.ctypes.data) or None, threads,
         )  # fmt: skip
@@ -355,41 +296,3 @@ def kernels(instruction_set: str | None = None) -> Kernels:
         known = ", ".join(instruction_sets())
         raise KernelError(f"This CPU has no instruction set {name!r}: choose one of {known}.")
     return Kernels(name, handle)
-
-
-def cpu_codes(source: NDArray[np.float32], cast: Cast) -> NDArray[np.uint16] | None:
-    """The codes that the CPU's own instruction gives; None where it has none for ``cast``.
-
-    Args:
-        source: contiguous, a multiple of 16 numbers.
-        cast: to bfloat16 or float16, not saturating. x86 has ``bf16:rne{subnormals=flush}``
-            (VCVTNEPS2BF16), and rne, rtz, rup and rdn to float16 (VCVTPS2PH). Arm has these four to
-            both (BFCVTN, FCVTN), and to bfloat16 flushing and not.
-    """
-    if source.size % 16:
-        raise ValueError(f"{source.size} numbers are no multiple of 16")
-    codes = np.empty(source.shape, np.uint16)
-    converted = load().onnxbf_cpu_codes(
-        cast_spec(cast), source.ctypes.data, codes.ctypes.data, source.size
-    )
-    return codes if converted else None
-
-
-def cpu_dots(
-    profile: Arithmetic, a: NDArray[np.uint16], b: NDArray[np.uint16]
-) -> NDArray[np.float32] | None:
-    """Dot products of bfloat16 codes by the CPU's own instruction; None where it has none.
-
-    Args:
-        profile: ``avx512_bf16`` (VDPBF16PS), ``arm_bf16`` (BFDOT) or ``arm_ebf16`` (BFDOT, with
-            FPCR.EBF set).
-        a, b: contiguous, of shape (dots, products): a multiple of 16, and an even number.
-    """
-    if a.shape != b.shape or a.ndim != 2 or a.shape[0] % 16 or a.shape[1] % 2:
-        raise ValueError(f"shapes {a.shape} and {b.shape} are not those of dot products")
-    dots = np.empty(a.shape[0], np.float32)
-    count, products = a.shape
-    computed = load().onnxbf_cpu_dots(
-        str(profile).encode(), a.ctypes.data, b.ctypes.data, dots.ctypes.data, count, products // 2
-    )
-    return dots if computed else None

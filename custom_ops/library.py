@@ -101,13 +101,13 @@ _DECLARATIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "onnxbf_program_problem": (_TEXT, _TEXT),
     "onnxbf_elementwise": (None, _DATA, _TEXT, _LIST, _LIST, _LIST, _LIST, _INDEX, _INT),
     "onnxbf_quantize_range": (
-        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INT,
+        None, _DATA, ctypes.POINTER(RangeSpec), _KEY, _DATA, _DATA, _INDEX, _INDEX, _INT,
     ),
     "onnxbf_quantize_blocks": (
-        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT,
+        None, _DATA, ctypes.POINTER(BlockSpec), _KEY, _DATA, _DATA, _INDEX, _INDEX, _INDEX, _INT,
     ),
     "onnxbf_quantize_scaled": (
-        None, _DATA, _DATA, _KEY, _DATA, _DATA, _INDEX, _DATA, _DATA, _INT,
+        None, _DATA, ctypes.POINTER(ScaledSpec), _KEY, _DATA, _DATA, _INDEX, _DATA, _DATA, _INT,
     ),
     "onnxbf_cpu_codes": (_INT, _SPEC, _DATA, _DATA, _INDEX),
     "onnxbf_cpu_dots": (_INT, _TEXT, _DATA, _DATA, _DATA, _INDEX, _INDEX),

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from onnxbf.arithmetic import Arithmetic, Step
 from onnxbf.custom_ops import library
-from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
+from onnxbf.custom_ops.cpu_instructions import cpu_dots
+from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
 from onnxbf.custom_ops.reference_products import product

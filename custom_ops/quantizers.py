@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 
 from onnxbf.block_cast import BlockCast
 from onnxbf.casts import AnyCast
-from onnxbf.custom_ops.registry import (
-    DELAYED_DEFAULTS,
-    SCALED_DEFAULTS,
+from onnxbf.custom_ops.attributes import (
     Attribute,
     attributes_block,
     attributes_cast,
+    attributes_delayed,
     attributes_range,
+    attributes_scaled,
     block_attributes,
     cast_attributes,
     range_attributes,
+    scaled_attributes,
 )
-from onnxbf.formats import Overflow
 from onnxbf.range_cast import RangeCast
-from onnxbf.scaled_cast import Amax, Scale, ScaledCast
+from onnxbf.scaled_cast import ScaledCast
 
 SCALED, DELAYED = "QuantizeScaled", "QuantizeDelayed"
 
@@ -41,59 +41,6 @@ def quantizer(
     return "QuantizeDequantize", cast_attributes(cast, seed=seed, node=node)
 
 
-def scaled_attributes(cast: ScaledCast, *, seed: int = 0, node: int = 0) -> dict[str, Attribute]:
-    """The attributes of a QuantizeScaled or QuantizeDelayed node."""
-    values: dict[str, Attribute] = {
-        "exponent_bits": cast.cast.format.exponent_bits,
-        "mantissa_bits": cast.cast.format.mantissa_bits,
-        "specials": cast.cast.format.specials.value,
-        "rounding": cast.cast.rounding.value,
-        "subnormals": cast.cast.subnormals.value,
-        "random_bits": cast.cast.random_bits,
-        "margin": cast.margin,
-        "scale": cast.scale.value,
-        "seed": seed if cast.stochastic else 0,
-        "node": node if cast.stochastic else 0,
-    }
-    defaults = SCALED_DEFAULTS
-    if cast.history:
-        values |= {"history": cast.history, "amax": cast.amax.value}
-        defaults = DELAYED_DEFAULTS
-    return {key: value for key, value in values.items() if value != defaults[key]}
-
-
-def attributes_scaled(attributes: Mapping[str, Attribute]) -> ScaledCast:
-    """The cast of a QuantizeScaled node; SpecError, ValueError: attributes that name none."""
-    return _scaled({**SCALED_DEFAULTS, **attributes, "history": 0, "amax": "max"})
-
-
-def attributes_delayed(attributes: Mapping[str, Attribute]) -> ScaledCast:
-    """The cast of a QuantizeDelayed node; SpecError, ValueError: attributes that name none."""
-    full = {**DELAYED_DEFAULTS, **attributes}
-    if int(full["history"]) < 1:
-        raise ValueError(f"attribute 'history' is {full['history']}, but must be from 1")
-    return _scaled(full)
-
-
-def _scaled(full: Mapping[str, Attribute]) -> ScaledCast:
-    plain = {key: value for key, value in full.items() if key in _OF_CAST}
-    return ScaledCast(
-        attributes_cast({**plain, "overflow": Overflow.SATURATE.value}),
-        int(full["history"]),
-        Amax(str(full["amax"])),
-        int(full["margin"]),
-        Scale(str(full["scale"])),
-    )
-
-
-_OF_CAST = (
-    "exponent_bits",
-    "mantissa_bits",
-    "specials",
-    "rounding",
-    "subnormals",
-    "random_bits",
-)
 _READERS: Mapping[str, Callable[[Mapping[str, Attribute]], AnyCast]] = {
     "QuantizeDequantize": attributes_cast,
     "QuantizeDequantizeObserved": attributes_cast,

@@ -21,10 +21,18 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnxbf.block_quantizer import quantize_blocks
+from onnxbf.custom_ops.attributes import (
+    CAST_DEFAULTS,
+    Attribute,
+    attributes_block,
+    attributes_cast,
+    attributes_delayed,
+    attributes_range,
+    attributes_scaled,
+)
 from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.gradient_reference import GRADIENT_OPS
 from onnxbf.custom_ops.observation import observe_rounding, observe_update
-from onnxbf.custom_ops.quantizers import attributes_delayed, attributes_scaled
 from onnxbf.custom_ops.reference_conv import (
     Conv,
     ConvInputGrad,
@@ -34,14 +42,7 @@ from onnxbf.custom_ops.reference_conv import (
 from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
 from onnxbf.custom_ops.reference_sum_gradients import LayerNormGrad, SoftmaxGrad
 from onnxbf.custom_ops.reference_sums import LayerNormalization, ReduceMean, ReduceSum, Softmax
-from onnxbf.custom_ops.registry import (
-    CAST_DEFAULTS,
-    DOMAIN,
-    Attribute,
-    attributes_block,
-    attributes_cast,
-    attributes_range,
-)
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.errors import ModelError, SpecError, UnsupportedError
 from onnxbf.formats import (

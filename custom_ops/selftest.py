@@ -17,9 +17,11 @@ from functools import partial
 import numpy as np
 
 from onnxbf.custom_ops import elementwise, library, observation, probes, sweeps
-from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel
+from onnxbf.custom_ops.cpu_instructions import cpu_codes
+from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.numpy_api import all_threads
+from onnxbf.custom_ops.specs import round_kernel
 from onnxbf.custom_ops.tally import Tally
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.formats import (

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.kernels import Kernels, cpu_codes
+from onnxbf.custom_ops.cpu_instructions import cpu_codes
+from onnxbf.custom_ops.kernels import Kernels
 from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.tally import Tally
 from onnxbf.formats import BFLOAT16, Cast

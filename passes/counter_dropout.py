@@ -15,7 +15,8 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxbf.builder import Builder
-from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
+from onnxbf.custom_ops.attributes import cast_attributes
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.formats import FLOAT4_E2M1, Cast, Rounding
 from onnxbf.graph import Names, constant_of, phase_of, replace_node, step_input
 from onnxbf.passes.base import GraphPass

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxbf.custom_ops.attributes import attributes_cast
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS
-from onnxbf.custom_ops.registry import DOMAIN, attributes_cast
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Names, all_graphs

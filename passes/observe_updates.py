@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.observation import UPDATE_FIELDS
-from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.formats import FLOAT32, Cast
 from onnxbf.graph import NEXT, PHASE_KEY, UPDATE, Names, Phase
 from onnxbf.passes.base import GraphPass

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, Attribute, attributes_cast
+from onnxbf.custom_ops.attributes import Attribute, attributes_cast
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.formats import FORMATS, Cast, Overflow, Specials, Subnormals
 from onnxbf.graph import constant_of, subgraphs_of
 from onnxbf.operators import find_operator

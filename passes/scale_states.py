@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.quantizers import DELAYED, SCALED, attributes_delayed
+from onnxbf.custom_ops.attributes import attributes_delayed
+from onnxbf.custom_ops.quantizers import DELAYED, SCALED
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import BUFFER, NEXT, all_graphs, mark_kind
 from onnxbf.passes.base import GraphPass

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.reference import Evaluator
-from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.formats import Cast
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits

@@ -11,7 +11,8 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxbf.builder import Builder
-from onnxbf.custom_ops.registry import DOMAIN, VERSION, cast_attributes
+from onnxbf.custom_ops.attributes import cast_attributes
+from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.errors import ModelError
 from onnxbf.formats import Cast
 from onnxbf.graph import GRADIENT, NEXT, UPDATE, Names, Phase

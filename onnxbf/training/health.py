@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from onnxbf.custom_ops.registry import attributes_cast
+from onnxbf.custom_ops.attributes import attributes_cast
 from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Phase, is_parameter, phase_of
 from onnxbf.operators import Kind, find_operator

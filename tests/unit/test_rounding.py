@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxbf.custom_ops import probes
-from onnxbf.custom_ops.kernels import cpu_codes
+from onnxbf.custom_ops.cpu_instructions import cpu_codes
 from onnxbf.custom_ops.selftest import CPU_INSTRUCTIONS
 from onnxbf.encoding import decode
 from onnxbf.formats import (

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from onnxbf.custom_ops import probes
-from onnxbf.custom_ops.kernels import Kernels, cpu_codes, kernels, round_kernel, storage_spec
+from onnxbf.custom_ops.cpu_instructions import cpu_codes
+from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import RandomKey, instruction_sets, kernel_names
+from onnxbf.custom_ops.specs import round_kernel, storage_spec
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.errors import KernelError, UnsupportedError
 from onnxbf.formats import BFLOAT16, Cast, NumberFormat, Rounding, Specials, parse_cast

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxbf.custom_ops import probes
+from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import RandomKey, instruction_sets
 from onnxbf.custom_ops.observation import (
@@ -18,7 +19,7 @@ from onnxbf.custom_ops.observation import (
     observe_rounding,
     observe_update,
 )
-from onnxbf.custom_ops.registry import DOMAIN, cast_attributes
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import ModelError
 from onnxbf.formats import Cast, parse_cast
 from onnxbf.philox import random_words

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto
 
 from onnxbf.block_cast import BLOCK_CASTS, parse_block_cast
-from onnxbf.custom_ops.registry import block_attributes
+from onnxbf.custom_ops.attributes import block_attributes
 from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests.small_models import check_in_both, model, ours, value

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnxbf.custom_ops.registry import range_attributes
+from onnxbf.custom_ops.attributes import range_attributes
 from onnxbf.errors import ModelError
 from onnxbf.range_cast import RANGE_CASTS, parse_range_cast
 from onnxbf.session import make_session, run

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxbf.custom_ops.quantizers import scaled_attributes
+from onnxbf.custom_ops.attributes import scaled_attributes
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import ModelError

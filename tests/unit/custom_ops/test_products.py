@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from onnxbf.arithmetic import PROFILES, parse_arithmetic
-from onnxbf.custom_ops.kernels import Kernels, cpu_dots, kernels
+from onnxbf.custom_ops.cpu_instructions import cpu_dots
+from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import RandomKey, instruction_sets
 from onnxbf.custom_ops.profile_selftest import ON_CPU
 from onnxbf.custom_ops.reference_products import product

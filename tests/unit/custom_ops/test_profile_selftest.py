@@ -9,7 +9,8 @@ import pytest
 
 from onnxbf.arithmetic import PROFILES, Arithmetic, parse_arithmetic
 from onnxbf.custom_ops import profile_selftest
-from onnxbf.custom_ops.kernels import cpu_dots, kernels
+from onnxbf.custom_ops.cpu_instructions import cpu_dots
+from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.profile_selftest import run_profile_checks
 from onnxbf.custom_ops.selftest import Check

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnxbf.custom_ops import sweeps
-from onnxbf.custom_ops.kernels import cpu_codes, kernels
+from onnxbf.custom_ops.cpu_instructions import cpu_codes
+from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.selftest import CPU_INSTRUCTIONS
 from onnxbf.formats import BFLOAT16, FLOAT8_E4M3FN, FLOAT16, Cast, Overflow, Rounding, Subnormals
 from onnxbf.rounding import round_array
