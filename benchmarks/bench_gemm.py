@@ -7,7 +7,8 @@ installed, in PyTorch). Each is measured in turn with the runtime's own MatMul, 
 its least time over the least time of that MatMul beside it: what slows the machine down for a while
 can only miss the least. GFLOP/s count two operations a product. 4096 takes minutes: --sizes 4096.
 With one thread, it is processor time that is measured, which does not count what other programs
-take. Where the CPU has VDPBF16PS, ONNXBF_INSTRUCTION_SET=avx512 measures its emulation.
+take. ONNXBF_INSTRUCTION_SET=avx512_bf16 measures VDPBF16PS where the CPU executes it, avx512 its
+emulation.
 """
 
 from __future__ import annotations

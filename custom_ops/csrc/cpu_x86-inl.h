@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 
+#include "bfloat16_instruction.h"
 #include "cpu_judges.h"
 
 namespace onnxbf {
@@ -54,14 +55,10 @@ __attribute__((target("avx,f16c"))) void to_float16(const CastSpec&, const float
   }
 }
 
-bool has_bfloat16() {
-  return __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vl") != 0;
-}
-
 Conversion find_conversion(const CastSpec& spec) {
   if (is_ieee(spec, 8, 7)) {
     const bool known = spec.rounding == kNearestEven && spec.flush != 0;
-    return known && has_bfloat16() ? to_bfloat16 : nullptr;
+    return known && executes_bfloat16() ? to_bfloat16 : nullptr;
   }
   if (!is_ieee(spec, 5, 10) || spec.flush != 0 || !__builtin_cpu_supports("f16c")) return nullptr;
   switch (spec.rounding) {
@@ -79,7 +76,7 @@ Conversion find_conversion(const CastSpec& spec) {
 }
 
 Dots find_dots(const std::string& arithmetic) {
-  return arithmetic == "avx512_bf16" && has_bfloat16() ? dot_bfloat16 : nullptr;
+  return arithmetic == "avx512_bf16" && executes_bfloat16() ? dot_bfloat16 : nullptr;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "bfloat16_instruction.h"
 #include "instruction_sets.h"
 
 namespace onnxbf {
@@ -45,31 +46,35 @@ bool has_avx512() {
 }
 #endif
 
+bool always() { return true; }
+
 struct InstructionSet {
   const Kernels* kernels;
   bool (*present)();
+  bool (*worthwhile)();  // to be chosen where nobody names it
 };
 
 // For tests: found by name, and never chosen or listed.
 #if defined(ONNXBF_X86_KERNELS)
-const InstructionSet kHidden[] = {{&stand_in_kernels, has_avx512}};
+const InstructionSet kHidden[] = {{&stand_in_kernels, has_avx512, always}};
 #else
-const InstructionSet kHidden[] = {{&scalar::kernels, [] { return false; }}};
+const InstructionSet kHidden[] = {{&scalar::kernels, [] { return false; }, always}};
 #endif
 
 // Best last.
 const InstructionSet kInstructionSets[] = {
-    {&scalar::kernels, [] { return true; }},
+    {&scalar::kernels, always, always},
 #if defined(ONNXBF_X86_KERNELS)
     {&avx2::kernels,
-     [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
-    {&avx512::kernels, has_avx512},
+     [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; },
+     always},
+    {&avx512::kernels, has_avx512, always},
 #if defined(ONNXBF_AVX512_BF16_KERNELS)
-    {&avx512_bf16_kernels,
-     [] { return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0; }},
+    {&avx512_bf16_kernels, [] { return has_avx512() && executes_bfloat16(); },
+     [] { return announces_bfloat16() && bfloat16_is_faster(); }},
 #endif
 #elif defined(ONNXBF_NEON_KERNELS)
-    {&neon::kernels, [] { return true; }},
+    {&neon::kernels, always, always},
 #endif
 };
 
@@ -81,7 +86,7 @@ const Kernels& choose() {
   }
   const Kernels* best = &scalar::kernels;
   for (const InstructionSet& set : kInstructionSets) {
-    if (set.present()) best = set.kernels;
+    if (set.worthwhile() && set.present()) best = set.kernels;
   }
   return *best;
 }
