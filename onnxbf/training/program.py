@@ -14,6 +14,7 @@ from onnxbf.graph import GRADIENT, NEXT
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
+from onnxbf.passes.sum_lookups import SumLookups
 from onnxbf.protos import to_proto
 from onnxbf.report import Report
 from onnxbf.session import make_session, run_bound, share
@@ -127,7 +128,8 @@ class _Bound:
 def _fused(model: ir.Model, *, around_casts: bool = False) -> ir.Model:
     """The same, to be run rather than read."""
     fused = model.clone()
-    FuseElementwise(Report("none"), around_casts)(fused)
+    for graph_pass in (SumLookups(Report("none")), FuseElementwise(Report("none"), around_casts)):
+        graph_pass(fused)
     return fused
 
 

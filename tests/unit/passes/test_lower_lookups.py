@@ -10,6 +10,7 @@ from onnxbf.graph import Phase, phase_of
 from onnxbf.passes.choose import operator_of
 from onnxbf.passes.lower_lookups import LowerLookups
 from onnxbf.passes.stamp_phases import StampPhases
+from onnxbf.passes.sum_lookups import SumLookups
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 from onnxbf.session import make_session, run
@@ -31,10 +32,18 @@ def _lowered(opset: int = 17, axis: int = 0, sizes: str = "5,7") -> tuple[bool, 
     return modified, to_proto(model)
 
 
+@pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("sizes", [(5, 7), (5, 2, 3)])
-def test_rows_are_added_in_their_order_whatever_the_threads(sizes: tuple[int, ...]) -> None:
+def test_rows_are_added_in_their_order_whatever_the_threads(
+    sizes: tuple[int, ...], ours: bool
+) -> None:
     modified, proto = _lowered(sizes=",".join(map(str, sizes)))
     assert modified
+    if ours:
+        model = from_proto(proto)
+        assert SumLookups(Report("none"))(model).modified
+        proto = to_proto(model)
+        assert "GatherGrad" in {node.op_type for node in proto.graph.node}
     rng = np.random.default_rng(0)
     indices = rng.integers(-sizes[0], sizes[0], (2, 400))
     gradient = rng.normal(size=(2, 400, *sizes[1:])).astype(np.float32)
