@@ -25,8 +25,7 @@ Canvases::Canvases(const Images& images, int64_t batch, int64_t products, int64_
     : images_(images),
       batch_(batch),
       together_(std::max<int64_t>(kTaskFloats / std::max<int64_t>(images.part_floats, 1), 1)),
-      memory_(new float[static_cast<size_t>(products * of_each * images.floats() +
-                                            kLongestVector)]) {}
+      memory_(static_cast<size_t>(products * of_each * images.floats() + kLongestVector)) {}
 
 void Canvases::choose(int64_t first_product, int64_t products, int64_t first_image,
                       int64_t of_each) {
@@ -44,7 +43,7 @@ float* Canvases::lay_out(int64_t index) const {
   const int64_t part = index % images_.parts, image = index / images_.parts;
   const int64_t product = first_product_ + image % products_;
   const int64_t number = first_image_ + image / products_;
-  float* to = memory_.get() + index * images_.part_floats;
+  float* to = memory_.data() + index * images_.part_floats;
   images_.lay_out(images_.from[static_cast<size_t>(product + number * batch_)], part, to);
   return to;
 }
@@ -55,7 +54,7 @@ void Canvases::gather(GatherFunction function, int64_t product, const PanelPart&
   for (int64_t k = part.begin; k < part.end;) {
     const int64_t place = k % period, rows = std::min(period - place, part.end - k);
     const int64_t image = (k / period - first_image_) * products_ + product - first_product_;
-    function(runs, memory_.get() + image * floats, images_.inner.data() + place, rows,
+    function(runs, memory_.data() + image * floats, images_.inner.data() + place, rows,
              part.places + (k - part.begin), part.to);
     k += rows;
   }

@@ -6,9 +6,9 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <vector>
 
+#include "kept_memory.h"
 #include "panels.h"
 
 namespace onnxbf {
@@ -53,7 +53,7 @@ class Canvases {
   const Images& images_;
   int64_t batch_, together_;
   int64_t first_product_ = 0, products_ = 0, first_image_ = 0, of_each_ = 0;
-  std::unique_ptr<float[]> memory_;
+  KeptMemory memory_;
 };
 
 }  // namespace onnxbf

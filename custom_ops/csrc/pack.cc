@@ -29,8 +29,7 @@ void change(float* numbers, int64_t count, const Change& changed) {
 
 Panels::Panels(int64_t count, int64_t floats)
     : stride_((divide_up(floats, kLine) + kApart) * kLine),
-      memory_(new float[static_cast<size_t>(count * stride_ + kLine)]),
-      first_(memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64) / 4) {}
+      memory_(static_cast<size_t>(count * stride_)) {}
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
                  int64_t size, int64_t inner, int64_t width, Form form, bool late)

@@ -5,12 +5,12 @@
 #pragma once
 
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "casts.h"
 #include "gemm.h"
 #include "images.h"
+#include "kept_memory.h"
 
 namespace onnxbf {
 
@@ -23,16 +23,15 @@ inline void copy_line(const float* from, int64_t count, float* to) {
   }
 }
 
-// Memory for panels, aligned to whole vectors, without the cost of setting it.
+// Memory for panels, aligned to whole vectors; what stands in it is left.
 class Panels {
  public:
   Panels(int64_t count, int64_t floats);
-  float* operator[](int64_t i) const { return first_ + i * stride_; }
+  float* operator[](int64_t i) const { return memory_.data() + i * stride_; }
 
  private:
   int64_t stride_;
-  std::unique_ptr<float[]> memory_;
-  float* first_;
+  KeptMemory memory_;
 };
 
 class Packing {
