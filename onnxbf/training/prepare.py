@@ -22,6 +22,7 @@ from onnxbf.passes.fit_gradients import FitGradients
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.inline_functions import InlineFunctions
 from onnxbf.passes.lift_initializers import LiftInitializers
+from onnxbf.passes.narrow_doubles import NarrowDoubles
 from onnxbf.passes.remove_dropout import RemoveDropout
 from onnxbf.passes.tie_weights import Tie, TieWeights
 from onnxbf.passes.train_batch_norm import TrainBatchNorm
@@ -93,6 +94,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     _run(
         model,
         Canonicalize(report),
+        NarrowDoubles(report),
         FindFolded(report),
         inline,
         UnmapOutputs(report),

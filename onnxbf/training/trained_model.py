@@ -101,12 +101,14 @@ class _Own:
         for copy in self._origins.copies:  # before their sources change
             self._copy(copy, values)
         for name, array in values.items():
-            tensor = ir.tensor(array, name=name)
             if name in self._initializers:
-                self._initializers[name].const_value = tensor
+                value = self._initializers[name]
+                assert value.const_value is not None
+                value.const_value = _like(value.const_value, array, name)
             else:
                 node = self._constants[self._origins.lifted[name]]
-                node.attributes["value"] = ir.AttrTensor("value", tensor)
+                before = node.attributes["value"].as_tensor()
+                node.attributes["value"] = ir.AttrTensor("value", _like(before, array, name))
         _use(self.model)
 
     def _copy(self, copy: Copy, values: dict[str, Array]) -> None:
@@ -119,10 +121,15 @@ class _Own:
         wanted = values.pop(copy.name, before)
         if np.array_equal(wanted, values.get(copy.source, before)):
             return
-        tensor = ir.tensor(wanted, name=copy.name)
+        tensor = _like(source.const_value, wanted, copy.name)
         made = ir.Value(name=copy.name, type=source.type, shape=source.shape, const_value=tensor)
         source.graph.register_initializer(made)
         self._nodes[copy.node].replace_input_with(copy.index, made)
+
+
+def _like(before: ir.TensorProtocol, array: Array, name: str) -> ir.TensorProtocol:
+    """What training made of a tensor, in the type that the model has it in."""
+    return ir.tensor(array.astype(before.dtype.numpy()), name=name)
 
 
 def _use(model: ir.Model) -> None:
