@@ -34,9 +34,7 @@ class NarrowDoubles(GraphPass):
             for node in graph:
                 _narrow_node(node)
         shown = ", ".join(repr(name) for name in found[:3]) + ("", " ...")[len(found) > 3]
-        self.report.warnings.append(
-            f"The model is in float64 ({shown}): it is trained in float32."
-        )
+        self.report.warnings.append(f"The model is in float64 ({shown}): it is trained in float32.")
         return ir.passes.PassResult(model, modified=True)
 
 

@@ -32,6 +32,7 @@ from onnxbf.passes.unroll_loops import UnrollLoops
 from onnxbf.passes.unroll_recurrent import UnrollRecurrent
 from onnxbf.passes.untie_constants import Copy, UntieConstants
 from onnxbf.passes.use_running_statistics import UseRunningStatistics
+from onnxbf.passes.widen_vectors import WidenVectors
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 
@@ -107,7 +108,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
     for writing_out in (UnrollLoops(report), *([UnrollRecurrent(report)] if unroll else [])):
         if writing_out(model).modified:
             _infer(model)
-    _run(model, ExpandUngraded(report))
+    _run(model, WidenVectors(report), ExpandUngraded(report))
     model = with_opset(model, min(model.opset_imports.get("", 1), NEWEST_OPSET))
     model.ir_version = min(model.ir_version, NEWEST_IR_VERSION)
     adopt_domains(model)
