@@ -25,11 +25,13 @@ using RoundFunction = void (*)(const Plan& plan, const RandomKey& key, const flo
                                int64_t begin, int64_t end, bool past_cache);
 using RandomFunction = void (*)(const RandomKey& key, uint32_t* words, int64_t begin, int64_t end);
 
-// Rounds the elements [begin, end), at most kTile, by one of the functions above and says what that
-// made of them; and what an update did to weights, before and after it, and to their rounded copies.
-using MeasureRounding = void (*)(RoundFunction round, const Plan& plan, const RandomKey& key,
-                               const float* in, float* out, int64_t begin, int64_t end,
-                               RoundingTile* tile);
+// Rounds the elements [begin, end), at most kTile, and says what that made of them. `exponent`: of
+// the power of two that numbers are divided by before they are squared, the one that is tried; then
+// the one that was right, which serves the next tile best.
+using MeasureRounding = void (*)(const Plan& plan, const RandomKey& key, const float* in,
+                                 float* out, int64_t begin, int64_t end, int32_t* exponent,
+                                 RoundingTile* tile);
+// What an update did to weights, before and after it, and to their rounded copies.
 using MeasureUpdate = void (*)(const float* update, const float* before, const float* after,
                                const float* copy_before, const float* copy_after, int64_t count,
                                UpdateTile* tile);
@@ -125,7 +127,7 @@ struct Kernels {
   void (*decode_##suffix)(const Plan& plan, const type* codes, float* out, int64_t count);
 #include "kernels.inc"
   RandomFunction random_words;
-  MeasureRounding measure_rounding;
+  MeasureRounding measure_rounding[kRoundKernels];
   MeasureUpdate measure_update;
   TileKernels tiles;
   SumKernels sums;

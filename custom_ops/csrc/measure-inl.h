@@ -4,10 +4,11 @@
 // i % 32, the sums of a tile are added up in halves, and whoever calls adds up tiles in order. This
 // order, and no fused multiply-add, gives the same bits on every instruction set. A tile is summed
 // in float32, scaled so that squares neither overflow nor vanish, and that is what it costs: in
-// float64 it would take twice the time of rounding.
+// float64 it would take twice the time of rounding. All that is measured of ordinary numbers is
+// measured in the pass that rounds them.
 #pragma once
 
-#include "lanes-inl.h"
+#include "round_range-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -55,26 +56,6 @@ inline uint32_t smallest_number(const Plan& plan) {
   return smallest < plan.flush_below ? plan.flush_below : smallest;
 }
 
-struct Extremes {
-  uint32_t largest;  // magnitude
-  bool some_vanish;  // some that are not zero may become zero: they lie below the smallest number
-};
-
-// `copy`: where to put the numbers, too; nullptr: nowhere.
-inline Extremes extremes(const Plan& plan, const float* in, int64_t count, float* copy) {
-  constexpr uint32_t kToEnd = kSign - 1;  // moves zero behind all others, as signed numbers
-  Word highest{}, lowest = all(kToEnd);
-  for_words({in}, count, [&](int64_t i, const auto& read) {
-    const Word bits = read(0), magnitude = bits & ~kSign;
-    prefetch(in + i);
-    if (copy != nullptr) store(copy + i, bits);
-    highest = larger_of(highest, magnitude);
-    lowest = smaller_of(lowest, magnitude + kToEnd);
-  });
-  const auto tiny = greater(all(smallest_number(plan) + kToEnd), lowest);
-  return {largest_lane(highest), any_differs(tiny ? all(1) : Word{}, Word{})};
-}
-
 // The lanes of numbers other than zero that became zero. `from`, `to`: magnitudes.
 inline auto vanished(Word from, Word to) { return greater(from, Word{}) & greater(all(1), to); }
 
@@ -84,27 +65,6 @@ inline uint32_t count_vanished(const float* in, const float* out, int64_t count)
     underflow += vanished(read(0) & ~kSign, read(1) & ~kSign) ? all(1) : Word{};
   });
   return total(underflow);
-}
-
-template <bool kScaled>
-inline void add_squares(const float* in, const float* out, int64_t count, float scale,
-                        RoundingTile* tile) {
-  Float signal[kParts] = {}, noise[kParts] = {};
-  for (int64_t i = 0; i < count; i += kSums) {
-    ONNXBF_UNROLL
-    for (int64_t part = 0; part < kParts; ++part) {
-      Float from = load<Float>(in + i + part * kLanes);
-      Float error = from - load<Float>(out + i + part * kLanes);
-      if constexpr (kScaled) {
-        from *= scale;
-        error *= scale;
-      }
-      signal[part] += from * from;
-      noise[part] += error * error;
-    }
-  }
-  tile->signal = total(signal);
-  tile->noise = total(noise);
 }
 
 // The exponent of a power of two that numbers are divided by before they are squared: a multiple of
@@ -117,25 +77,52 @@ inline int32_t scale_exponent(const Plan& plan, uint32_t largest) {
   return nearest < -96 ? -96 : nearest > 96 ? 96 : nearest;
 }
 
-// Sums of squares of `count` numbers, a multiple of 32, and of what rounding added to them.
-// `largest`: their largest magnitude.
-inline void add_squares(const Plan& plan, const float* in, const float* out, int64_t count,
-                        uint32_t largest, RoundingTile* tile) {
-  const int32_t exponent = scale_exponent(plan, largest);
-  if (exponent == 0) {
-    add_squares<false>(in, out, count, 1, tile);
-    return;
+// What divides numbers, as a factor; and their squares back, as a double.
+inline float factor_of(int32_t exponent) {
+  const uint32_t bits = static_cast<uint32_t>(kExponentBias - exponent) << kMantissaBits;
+  return load<float>(&bits);
+}
+
+inline void set_squares(double signal, double noise, int32_t exponent, RoundingTile* tile) {
+  const uint64_t back = static_cast<uint64_t>(1023 + 2 * exponent) << 52;
+  tile->signal = signal * load<double>(&back);
+  tile->noise = noise * load<double>(&back);
+}
+
+// Sums of squares of numbers and of what rounding added to them, while they are read.
+struct Squares {
+  template <bool kScaled>
+  void add(int64_t part, Float from, Float to, float scale) {
+    Float error = from - to;
+    if constexpr (kScaled) {
+      from *= scale;
+      error *= scale;
+    }
+    signal[part] += from * from;
+    noise[part] += error * error;
   }
-  const uint32_t scale = static_cast<uint32_t>(kExponentBias - exponent) << kMantissaBits;
-  const uint64_t back = static_cast<uint64_t>(1023 + 2 * exponent) << 52;  // a double
-  add_squares<true>(in, out, count, load<float>(&scale), tile);
-  tile->signal *= load<double>(&back);
-  tile->noise *= load<double>(&back);
+
+  Float signal[kParts] = {}, noise[kParts] = {};
+};
+
+// The same of `count` numbers, a multiple of 32.
+inline void add_squares(const float* in, const float* out, int64_t count, int32_t exponent,
+                        RoundingTile* tile) {
+  const float scale = factor_of(exponent);
+  Squares squares;
+  for (int64_t i = 0; i < count; i += kSums) {
+    ONNXBF_UNROLL
+    for (int64_t part = 0; part < kParts; ++part) {
+      const int64_t at = i + part * kLanes;
+      squares.add<true>(part, load<Float>(in + at), load<Float>(out + at), scale);
+    }
+  }
+  set_squares(total(squares.signal), total(squares.noise), exponent, tile);
 }
 
 // Where numbers may not be finite, before or after.
 inline void measure_specials(const Plan& plan, const float* in, const float* out, int64_t count,
-                             RoundingTile* tile) {
+                             int32_t* exponent, RoundingTile* tile) {
   const Word one = all(1), infinity = all(kInfinity), last = all(kInfinity - 1);
   Word overflow{}, saturated{}, underflow{}, nan{}, highest{};
   alignas(64) float before[kTile], after[kTile];  // zero where either is not finite
@@ -154,84 +141,121 @@ inline void measure_specials(const Plan& plan, const float* in, const float* out
     store(after + i, both ? q : Word{});
     highest = larger_of(highest, both ? from : Word{});
   });
-  add_squares(plan, before, after, filled, largest_lane(highest), tile);
+  *exponent = scale_exponent(plan, largest_lane(highest));
+  add_squares(before, after, filled, *exponent, tile);
   tile->overflow = total(overflow);
   tile->saturated = total(saturated);
   tile->underflow = total(underflow);
   tile->nan = total(nan);
 }
 
-void measure_rounding(RoundFunction round, const Plan& plan, const RandomKey& key, const float* in,
-                      float* out, int64_t begin, int64_t end, RoundingTile* tile) {
+constexpr uint32_t kToEnd = kSign - 1;  // moves zero behind all others, as signed numbers
+
+// What a tile shows while it is rounded.
+struct Seen {
+  Squares squares;
+  Word highest{}, lowest = all(kToEnd);  // magnitudes; the latter moved
+};
+
+// Rounds and squares in one pass. `copy`: where to put the numbers, too; nullptr: nowhere.
+template <bool kScaled, class Rounder, class Words>
+inline void round_seen(const Rounder& shared, const float* in, float* out, float* copy,
+                       int64_t count, const Words& words, float scale, Seen* so_far) {
+  const Rounder rounder = shared;  // of our own, as in round_lanes
+  Seen seen = *so_far;
+  const auto block = [&](const float* from, float* to, int64_t i) {
+    Word before[kParts], after[kParts];
+    ONNXBF_UNROLL
+    for (int64_t part = 0; part < kParts; ++part) {
+      before[part] = load<Word>(from + part * kLanes);
+      if (copy != nullptr) store(copy + i + part * kLanes, before[part]);
+      after[part] = rounded(rounder, before[part], words, i + part * kLanes);
+      store(to + part * kLanes, after[part]);
+    }
+    ONNXBF_UNROLL
+    for (int64_t part = 0; part < kParts; ++part) {
+      const Word magnitude = before[part] & ~kSign;
+      seen.highest = larger_of(seen.highest, magnitude);
+      seen.lowest = smaller_of(seen.lowest, magnitude + kToEnd);
+      const Float number = float_of(before[part]), result = float_of(after[part]);
+      seen.squares.template add<kScaled>(part, number, result, scale);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (int64_t part = 0; part < kParts; ++part) prefetch(in + i + part * kLanes);
+    block(in + i, out + i, i);
+  }
+  if (i < count) {  // filled up with zeros, which no rounding changes
+    const size_t bytes = static_cast<size_t>(count - i) * sizeof(float);
+    float padded[kSums] = {};
+    __builtin_memcpy(padded, in + i, bytes);
+    block(padded, padded, i);
+    __builtin_memcpy(out + i, padded, bytes);
+  }
+  *so_far = seen;
+}
+
+template <class Rounder>
+inline Seen round_seen(const Rounder& rounder, const RandomKey& key, const float* in, float* out,
+                       float* copy, int64_t begin, int64_t end, int32_t exponent) {
+  Seen seen;
+  const float scale = factor_of(exponent);
+  const auto round = [&](int64_t i, int64_t count, const auto& words) {
+    float* kept = copy == nullptr ? nullptr : copy + i;
+    if (exponent == 0) {
+      round_seen<false>(rounder, in + i, out + i, kept, count, words, scale, &seen);
+    } else {
+      round_seen<true>(rounder, in + i, out + i, kept, count, words, scale, &seen);
+    }
+  };
+  if constexpr (Rounder::kRandom) {
+    for_random(key, begin, end, [&](int64_t i, int64_t count, const RandomWords& words) {
+      round(i - begin, count, words);
+    });
+  } else {
+    round(0, end - begin, NoWords{});
+  }
+  return seen;
+}
+
+// Where batches of random words begin elsewhere than sums do.
+template <class Rounder>
+inline void round_first(const Plan& plan, const RandomKey& key, const float* in, float* out,
+                        int64_t begin, int64_t end, int32_t* exponent, RoundingTile* tile) {
   alignas(64) float copy[kTile];
-  const int64_t count = end - begin;
-  const Extremes found = extremes(plan, in, count, in == out ? copy : nullptr);
-  if (in == out) in = copy;
-  round(plan, key, in, out, begin, end, false);
+  __builtin_memcpy(copy, in, static_cast<size_t>(end - begin) * sizeof(float));
+  round_range<ToCache>(Rounder(plan), key, copy, out, begin, end);
+  measure_specials(plan, copy, out, end - begin, exponent, tile);
+}
+
+template <class Rounder>
+void measure_rounding(const Plan& plan, const RandomKey& key, const float* in, float* out,
+                      int64_t begin, int64_t end, int32_t* exponent, RoundingTile* tile) {
   *tile = {};
-  if (found.largest > plan.max || count % kSums != 0) {
-    measure_specials(plan, in, out, count, tile);
+  if (Rounder::kRandom && begin % kSums != 0) {
+    round_first<Rounder>(plan, key, in, out, begin, end, exponent, tile);
     return;
   }
-  add_squares(plan, in, out, count, found.largest, tile);
-  if (found.some_vanish) tile->underflow = count_vanished(in, out, count);
-}
-
-// Where `one` and `other` are the same number, as long as neither is NaN.
-inline auto same_number(Word one, Word other) {
-  const Word either = (one | other) & ~kSign;  // zero where both are
-  const Word difference = greater(either, Word{}) ? one ^ other : Word{};
-  return difference == Word{};
-}
-
-inline double total(double (&sums)[kSums]) {
-  for (int64_t half = kSums / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  alignas(64) float copy[kTile];
+  float* kept = in == out ? copy : nullptr;
+  const int64_t count = end - begin;
+  const Seen seen = round_seen(Rounder(plan), key, in, out, kept, begin, end, *exponent);
+  if (kept != nullptr) in = kept;
+  const uint32_t largest = largest_lane(seen.highest);
+  const int32_t wanted = scale_exponent(plan, largest);
+  if (largest > plan.max || (wanted != *exponent && count % kSums != 0)) {
+    measure_specials(plan, in, out, count, exponent, tile);
+    return;
   }
-  return sums[0];
-}
-
-// In float64: updates are small, and weights far fewer than the numbers that are rounded.
-inline void measure_descent(const float* update, const float* before, const float* after,
-                            int64_t count, UpdateTile* tile) {
-  const Word infinity = all(kInfinity);
-  double descent[kSums] = {}, intended[kSums] = {};
-  alignas(64) float wanted[kSums], from[kSums], to[kSums];  // zero where one is not finite
-  for (int64_t i = 0; i < count; i += kSums) {
-    const int64_t size = count - i < kSums ? count - i : kSums;
-    for (int64_t sum = size; sum < kSums; ++sum) wanted[sum] = from[sum] = to[sum] = 0;
-    for_words({update + i, before + i, after + i}, size, [&](int64_t at, const auto& read) {
-      const auto finite = greater(infinity, read(0) & ~kSign) &
-                          greater(infinity, read(1) & ~kSign) & greater(infinity, read(2) & ~kSign);
-      store(wanted + at, finite ? read(0) : Word{});
-      store(from + at, finite ? read(1) : Word{});
-      store(to + at, finite ? read(2) : Word{});
-    });
-    for (int64_t sum = 0; sum < kSums; ++sum) {
-      const double taken = static_cast<double>(from[sum]) - to[sum];
-      descent[sum] += taken * wanted[sum];
-      intended[sum] += static_cast<double>(wanted[sum]) * wanted[sum];
-    }
+  if (wanted == *exponent) {
+    set_squares(total(seen.squares.signal), total(seen.squares.noise), wanted, tile);
+  } else {
+    add_squares(in, out, count, wanted, tile);
+    *exponent = wanted;
   }
-  tile->descent = total(descent);
-  tile->intended = total(intended);
-}
-
-void measure_update(const float* update, const float* before, const float* after,
-                    const float* copy_before, const float* copy_after, int64_t count,
-                    UpdateTile* tile) {
-  const Word one = all(1);
-  Word updated{}, swallowed{}, unseen{};
-  for_words({update, before, after, copy_before, copy_after}, count,
-            [&](int64_t i, const auto& read) {
-    prefetch(update + i);
-    const auto some = greater(read(0) & ~kSign, Word{});
-    updated += some ? one : Word{};
-    swallowed += some & same_number(read(1), read(2)) ? one : Word{};
-    unseen += some & same_number(read(3), read(4)) ? one : Word{};
-  });
-  *tile = {total(updated), total(swallowed), total(unseen), 0, 0};
-  measure_descent(update, before, after, count, tile);
+  const auto tiny = greater(all(smallest_number(plan) + kToEnd), seen.lowest);
+  if (any_differs(tiny ? all(1) : Word{}, Word{})) tile->underflow = count_vanished(in, out, count);
 }
 
 }  // namespace

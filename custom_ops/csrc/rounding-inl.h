@@ -254,5 +254,22 @@ struct NarrowExponent {
   Doubt doubt;
 };
 
+// In the place of random words, for modes that draw none.
+struct NoWords {
+  Word upper(int64_t) const { return Word{}; }
+};
+
+// A vector, of which `words`, or NoWords, have the random bits at element i.
+template <class Rounder, class Words>
+inline Word rounded(const Rounder& rounder, Word bits, const Words& words, int64_t i) {
+  const Word random = words.upper(i);
+  if constexpr (Rounder::kRandom) {
+    const Quick quick = rounder.quick(bits, random);
+    return __builtin_expect(quick.doubtful, 0) ? rounder(bits, words.whole(i)) : quick.result;
+  } else {
+    return rounder(bits, random);
+  }
+}
+
 }  // namespace
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET
