@@ -125,12 +125,26 @@ class _Bound:
                 measured[kind] = measured.get(kind, 0) + rows
 
 
-def _fused(model: ir.Model, *, around_casts: bool = False) -> ir.Model:
-    """The same, to be run rather than read."""
+def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = None) -> ir.Model:
+    """The same, to be run rather than read. ``loss``: of a gradient graph."""
     fused = model.clone()
+    if loss is not None:
+        _drop_outputs(fused.graph, loss)
     for graph_pass in (SumLookups(Report("none")), FuseElementwise(Report("none"), around_casts)):
         graph_pass(fused)
     return fused
+
+
+def _drop_outputs(graph: ir.Graph, loss: str) -> None:
+    """The model's own, which a step does not read: ONNX Runtime would copy them."""
+    read = (GRADIENT, NEXT)
+    measured = tuple(f"{kind}/" for kind in (ROUNDINGS, UPDATES))
+    names = ((value, value.name or "") for value in graph.outputs)
+    graph.outputs[:] = [
+        value
+        for value, name in names
+        if name == loss or name.endswith(read) or name.startswith(measured)
+    ]
 
 
 class _Graphs(NamedTuple):
@@ -220,7 +234,7 @@ class Program:
         return norm
 
     def _bind(self, gradient: ir.Model, update: ir.Model, threads: int | None) -> _Graphs:
-        models = (_fused(gradient, around_casts=True), _fused(update))
+        models = (_fused(gradient, around_casts=True, loss=self._loss), _fused(update))
         return _Graphs(*(_Bound(model, threads, self.scalars) for model in models))
 
     def _graphs(self, measured: Measured | None) -> _Graphs:
