@@ -17,6 +17,8 @@ from onnxbf.custom_ops.attributes import attributes_cast
 from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Phase, is_parameter, phase_of
 from onnxbf.operators import Kind, find_operator
+from onnxbf.passes.eliminate_redundant import EliminateRedundant
+from onnxbf.passes.expose_roundings import ExposeRoundings
 from onnxbf.passes.observe_roundings import ROUNDINGS, ObserveRoundings
 from onnxbf.passes.observe_updates import UPDATES, ObserveUpdates
 from onnxbf.passes.representable import node_cast
@@ -131,8 +133,11 @@ class Observer:
     def __init__(self, gradient: ir.Model, update: ir.Model) -> None:
         self.models = gradient.clone(), update.clone()
         self.unobserved = find_unobserved(gradient)
+        if ExposeRoundings(Report("none"))(self.models[0]).modified:
+            EliminateRedundant(Report("none"))(self.models[0])
+        copies = dict(_copies(self.models[0]))
         ObserveRoundings(Report("none"))(self.models[0])
-        ObserveUpdates(Report("none"), dict(_copies(gradient)))(self.models[1])
+        ObserveUpdates(Report("none"), copies)(self.models[1])
         self._roundings = [_about_rounding(n) for n in _observing(self.models[0], ROUNDINGS)]
         self._updates = [_about_update(n) for n in _observing(self.models[1], UPDATES)]
 

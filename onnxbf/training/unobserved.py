@@ -8,13 +8,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.quantizers import QUANTIZERS
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import all_graphs
+from onnxbf.passes.expose_roundings import rounds_hidden, rounds_itself
 from onnxbf.passes.representable import node_cast
 
-_CASTS = ("cast_a", "cast_b", "cast_y")
 _OBSERVED = frozenset({"QuantizeDequantize", "QuantizeDequantizeObserved"})
 _SHOWN = 3  # names in a sentence; the log has all
 
@@ -24,7 +23,8 @@ class Unobserved:
     """The nodes that round without being measured.
 
     Attributes:
-        products: those that sum as an arithmetic says, and round operands or results themselves.
+        products: those that sum as an arithmetic says, and round what stands nowhere in the main
+            graph: what Softmax and normalizations sum, and what branches and bodies hold.
         quantizers: those to integers over ranges, in blocks, or of scaled numbers.
         inner: quantize nodes in branches of If, in bodies of loops, in functions.
     """
@@ -40,7 +40,7 @@ class Unobserved:
     def __str__(self) -> str:
         """A sentence; empty where every rounding is measured."""
         found = (
-            _named(self.products, "within products that sum as an arithmetic says"),
+            _named(self.products, "within operators that sum as an arithmetic says"),
             _named(self.quantizers, "by quantizers over ranges, in blocks or of scaled numbers"),
             _named(self.inner, "in branches of If, bodies of loops or functions"),
         )
@@ -68,13 +68,8 @@ def find_unobserved(model: ir.Model) -> Unobserved:
 
 def _rounding_products(model: ir.Model) -> Iterator[str]:
     for graph in all_graphs(model):
-        for node in graph:
-            arithmetic = node.attributes.get("arithmetic")
-            if node.domain != DOMAIN or arithmetic is None:
-                continue
-            casts = [name for name in _CASTS if name in node.attributes]
-            if casts or parse_arithmetic(arithmetic.as_string()).operands is not None:
-                yield node.name or ""
+        hides = rounds_hidden if graph is model.graph else rounds_itself
+        yield from (node.name or "" for node in graph if hides(node))
 
 
 def _named(names: Sequence[str], where: str) -> str:

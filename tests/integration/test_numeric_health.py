@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,17 @@ def of_updates(trainer: Trainer) -> dict[str, UpdateHealth]:
     return {health.parameter: health for health in found}
 
 
-@pytest.mark.parametrize("recipe", ["bf16", "narrow"])
-@pytest.mark.parametrize("name", [CNN, TRANSFORMER])
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        (CNN, "bf16"),
+        (CNN, "narrow"),
+        (CNN, "fp8-chunked"),
+        (TRANSFORMER, "bf16"),
+        (TRANSFORMER, "narrow"),
+        (TRANSFORMER, "avx512-bf16"),
+    ],
+)
 def test_weights_are_the_same_bits_with_and_without(name: str, recipe: str, tmp_path: Path) -> None:
     graphs, batches = under(name, recipe, tmp_path)
     trainers = [Trainer(graphs, threads=1, health_every=every) for every in (0, 1, 3)]
@@ -111,6 +121,31 @@ def test_counts_are_those_of_the_tensors(recipe: str, fate: str, tmp_path: Path)
     phases = {health.phase for health in found}
     assert phases == {"forward", "input_gradient", "weight_gradient"}
     assert all(any(getattr(health, name) for health in found) for name in (fate, "underflow"))
+
+
+@pytest.mark.parametrize("name", [CNN, TRANSFORMER])
+@pytest.mark.parametrize(("recipe", "plain"), [("arm-bf16", "bf16"), ("fp8-chunked", "fp8")])
+def test_products_that_round_tell_what_nodes_beside_others_do(
+    name: str, recipe: str, plain: str, tmp_path: Path
+) -> None:
+    """Of weights, which are the same ones in both, all numbers agree."""
+    found = []
+    for used in (recipe, plain):
+        graphs, batches = under(name, used, tmp_path)
+        trainer = Trainer(graphs, threads=1, health_every=1)
+        trainer.step([batches[0]], 0.05)
+        found.append(of_nodes(trainer))
+        assert str(trainer.unobserved()) == ""
+        assert any(update.cast != "fp32:rne" for update in of_updates(trainer).values())
+    emulated, beside = (
+        sorted((h.role, h.phase, h.cast, h.elements) for h in healths) for healths in found
+    )
+    assert emulated == beside
+    told = [
+        {(h.tensor, h.cast): replace(h, node="") for h in healths if h.role == "weights"}
+        for healths in found
+    ]
+    assert told[0] and told[0] == told[1]
 
 
 def test_batches_of_a_step_are_added_up(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import onnx
 import pytest
 
+from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.formats import parse_cast
 from onnxbf.passes.pipeline import convert
 from onnxbf.protos import from_proto
+from onnxbf.recipe import Recipe, Rule
 from onnxbf.training.unobserved import Unobserved, find_unobserved
 
 PRODUCTS = """<ir_version: 8, opset_import: ["" : 18]>
@@ -20,7 +23,7 @@ g (float[2,2] x, bool c) => (float[2,2] y) {
 }"""
 
 
-def _under(text: str, recipe: str) -> Unobserved:
+def _under(text: str, recipe: str | Recipe) -> Unobserved:
     converted, _ = convert(onnx.parser.parse_model(text), recipe)
     return find_unobserved(from_proto(converted))
 
@@ -32,13 +35,20 @@ def test_what_is_measured_is_not_named() -> None:
         assert str(found) == ""
 
 
-def test_products_that_round_their_operands() -> None:
-    found = _under(PRODUCTS, "avx512-bf16")
-    assert found == Unobserved(("first", "second"), (), ())
-    assert "within products that sum as an arithmetic says ('first', 'second')." in str(found)
+def test_what_products_round_is_measured() -> None:
+    assert _under(PRODUCTS, "avx512-bf16") == Unobserved((), (), ())
+
+
+def test_what_operators_round_within() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2,2] x) => (float[2,2] y) { [first] h = MatMul (x, x) [second] y = Softmax (h) }"""
+    everywhere = Rule(inputs=parse_cast("bf16"), arithmetic=parse_arithmetic("arm_bf16"))
+    found = _under(text, Recipe("all", "", (everywhere,)))
+    assert found == Unobserved(("second",), (), ())
+    assert "within operators that sum as an arithmetic says ('second')." in str(found)
     assert found.record() == {
         "kind": "unobserved",
-        "products": ("first", "second"),
+        "products": ("second",),
         "quantizers": (),
         "inner": (),
     }
