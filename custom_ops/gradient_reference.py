@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
+from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.registry import DOMAIN
 
 Floats = NDArray[np.float32]
@@ -148,7 +149,10 @@ class LayerNormalizationGrad(OpRun):
 
 
 class MaxPool(OpRun):
-    """The largest numbers of windows, and their indices in ``x``; of equal ones the first."""
+    """The largest numbers of windows, and their indices in ``x``; of equal ones the first.
+
+    Of what a program (elementwise.py) makes of x, where there is one.
+    """
 
     op_domain = DOMAIN
 
@@ -160,9 +164,12 @@ class MaxPool(OpRun):
         dilations: Sequence[int] | None = None,
         kernel_shape: Sequence[int] | None = None,
         pads: Sequence[int] | None = None,
+        program: str = "",
         storage_order: int = 0,
         strides: Sequence[int] | None = None,
     ) -> tuple[Floats, NDArray[np.int64]]:
+        if program:
+            (x,) = parse_program(program).run([x], [])
         top, left, bottom, right = pads or [0] * 4
         around = [(0, 0), (0, 0), (top, bottom), (left, right)]
         numbers = np.pad(x, around, constant_values=-np.inf)
@@ -180,9 +187,11 @@ class MaxPool(OpRun):
         inside = indices.reshape(flat) >= 0
         unset = ~np.any(candidates > -np.inf, -1, keepdims=True)  # NaN and -inf are above nothing
         first = np.where(unset, inside, candidates == candidates.max(-1, keepdims=True)).argmax(-1)
-        largest = np.maximum(candidates.max(-1), least)
-        found = np.take_along_axis(indices.reshape(flat), first[..., None], -1)[..., 0]
-        return largest.astype(np.float32), found
+        largest, found = (
+            np.take_along_axis(array, first[..., None], -1)[..., 0]
+            for array in (candidates, indices.reshape(flat))
+        )
+        return np.maximum(largest, least).astype(np.float32), found
 
 
 class MaxPoolGrad(OpRun):

@@ -70,7 +70,12 @@ TRAINING_OPS = (
         {"axis": -1},
         "the gradients of x, scale and bias",
     ),
-    CustomOp("MaxPool", ("x",), {}, "ONNX's MaxPool of images, and where it found the largest"),
+    CustomOp(
+        "MaxPool",
+        ("x",),
+        {"program": ""},
+        "ONNX's MaxPool of images, or of what a program makes of them, and where the largest stood",
+    ),
     CustomOp("MaxPoolGrad", ("dy", "indices"), {}, "dy at the places of the largest, 0 elsewhere"),
     CustomOp(
         "SoftmaxCrossEntropyLoss",

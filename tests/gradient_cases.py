@@ -228,8 +228,10 @@ def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
     )
 
 
-_POOLED: dict[str, tuple[list[int], dict[str, list[int]]]] = {
+_POOLED: dict[str, tuple[list[int], dict[str, Any]]] = {
     "halves": ([3, 5, 32, 32], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "halves of odd images": ([2, 3, 7, 17], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "every other number": ([3, 5, 7, 7], {"kernel_shape": [1, 1], "strides": [2, 2]}),
     "small images": ([2, 70, 4, 4], {"kernel_shape": [2, 2], "strides": [2, 2]}),
     "overlapping": (
         [2, 3, 21, 19],
@@ -239,6 +241,15 @@ _POOLED: dict[str, tuple[list[int], dict[str, list[int]]]] = {
     "strides beyond the kernel": ([1, 2, 17, 23], {"kernel_shape": [2, 1], "strides": [5, 3]}),
     "one window": ([2, 3, 6, 7], {"kernel_shape": [6, 7]}),
     "no image": ([0, 3, 4, 4], {"kernel_shape": [2, 2]}),
+    "of a program": (
+        [3, 70, 18, 14],
+        {
+            "kernel_shape": [3, 2],
+            "strides": [2, 2],
+            "pads": [1, 0, 1, 1],
+            "program": "e4m3fn:rne t0 x0; Relu y0 t0",
+        },
+    ),
 }
 
 
@@ -249,13 +260,23 @@ def _pool(name: str) -> Case:
     def magnitudes(feeds: Arrays) -> Arrays:
         return {key: np.zeros(1) for key in ("y", "indices")}
 
-    return Case(name, "MaxPool", {"x": x}, ("y", "indices"), magnitudes, attributes, exact=True)
+    return Case(
+        name,
+        "MaxPool",
+        {"x": x},
+        ("y", "indices"),
+        magnitudes,
+        attributes,
+        exact=True,
+        peerless="it knows no programs" if "program" in attributes else "",
+    )
 
 
 def _pool_gradient(name: str) -> Case:
     forward = _pool(name)
     places = evaluate(forward)["indices"]
     attributes = {**forward.attributes, "spatial": [*forward.feeds["x"].shape[2:]]}
+    attributes.pop("program", None)
     feeds = {"dy": _normal(1, *places.shape), "indices": places}
 
     def magnitudes(feeds: Arrays) -> Arrays:

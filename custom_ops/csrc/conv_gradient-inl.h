@@ -144,15 +144,6 @@ void input_unit(const InputUnit& unit) {
   });
 }
 
-using Four = float __attribute__((vector_size(16)));
-
-#if defined(__clang__)
-#define ONNXBF_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define ONNXBF_SHUFFLE(a, b, ...) \
-  __builtin_shuffle(a, b, (int32_t __attribute__((vector_size(16)))){__VA_ARGS__})
-#endif
-
 inline void transpose_block(const float* in, int64_t in_step, float* out, int64_t out_step) {
   const Four a = load<Four>(in), b = load<Four>(in + in_step);
   const Four c = load<Four>(in + 2 * in_step), d = load<Four>(in + 3 * in_step);
@@ -163,8 +154,6 @@ inline void transpose_block(const float* in, int64_t in_step, float* out, int64_
   store(out + 2 * out_step, ONNXBF_SHUFFLE(high_ab, high_cd, 0, 1, 4, 5));
   store(out + 3 * out_step, ONNXBF_SHUFFLE(high_ab, high_cd, 2, 3, 6, 7));
 }
-
-#undef ONNXBF_SHUFFLE
 
 // Some columns at a time, so that their rows of `out` stay in the cache.
 void transpose(const float* in, int64_t in_step, int64_t rows, int64_t columns, float* out,

@@ -44,10 +44,17 @@ struct NormRows {
   int64_t count, width;
 };
 
-// An image of one channel, from whose windows the largest numbers are taken. Arrays: height, width.
-struct PoolPlane {
+// Images of one channel, one after the other, from whose windows the largest numbers are taken. Arrays:
+// height, width.
+struct PoolPlanes {
   const float* x;
+  int64_t count;
   int64_t in[2], out[2], kernel[2], stride[2], pad[2];  // pad: at the beginning
+  // For each output, where its window begins in `x`, perhaps beyond its image, and where within; of each
+  // kLongestVector more may be read.
+  const int32_t *corners, *firsts;
+  // For each column of the kernel, the first output that it meets a number for, and the first behind these.
+  const int64_t* spans;
   int64_t first;     // the index of x[0] in its tensor
   float* y;
   int64_t* indices;  // in the tensor
@@ -84,7 +91,7 @@ struct GradientKernels {
   // Adds what the rows add to the gradients of scale and bias.
   void (*layer_norm)(const NormRows& rows, float* scale_sums, float* bias_sums);
   // Of equal numbers the first; of a window in which none is above the least number, that and its first.
-  void (*max_pool)(const PoolPlane& plane);
+  void (*max_pool)(const PoolPlanes& planes);
   void (*cross_entropy)(const LossRows& rows);
   void (*cross_entropy_gradient)(const LossGradientRows& rows);
 };

@@ -92,6 +92,16 @@ inline Word bits_of(Lanes<float> numbers) { return (Word)numbers; }
 inline Float float_of(Word bits) { return (Float)bits; }
 #endif
 
+// Four numbers, whatever the instruction set, and two such vectors shuffled.
+using Four = float __attribute__((vector_size(16)));
+
+#if defined(__clang__)
+#define ONNXBF_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define ONNXBF_SHUFFLE(a, b, ...) \
+  __builtin_shuffle(a, b, (int32_t __attribute__((vector_size(16)))){__VA_ARGS__})
+#endif
+
 // Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
 inline Float load_some(const float* from, int64_t count) {
   float padded[kLanes] = {};

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from onnxbf.graph import GRADIENT, NEXT
 from onnxbf.passes.fuse_elementwise import FuseElementwise
+from onnxbf.passes.fuse_pooling import FusePooling
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
+from onnxbf.passes.pool_relu_gradients import PoolReluGradients
 from onnxbf.passes.sum_lookups import SumLookups
 from onnxbf.protos import to_proto
 from onnxbf.report import Report
@@ -130,7 +132,13 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
     fused = model.clone()
     if loss is not None:
         _drop_outputs(fused.graph, loss)
-    for graph_pass in (SumLookups(Report("none")), FuseElementwise(Report("none"), around_casts)):
+    report = Report("none")
+    for graph_pass in (
+        SumLookups(report),
+        PoolReluGradients(report),
+        FuseElementwise(report, around_casts),
+        FusePooling(report),
+    ):
         graph_pass(fused)
     return fused
 

@@ -1,21 +1,13 @@
 #include <algorithm>
-#include <stdexcept>
 
 #include "elementwise.h"
 #include "instruction_sets.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
+#include "ops/program_attribute.h"
 
 namespace onnxbf {
 namespace {
-
-Program read_program(const std::string& text) {
-  try {
-    return parse_program(text);
-  } catch (const std::invalid_argument& error) {
-    throw ort::Error("attribute 'program': " + std::string(error.what()) + ".");
-  }
-}
 
 // How many groups of tensors a node has, of whose inputs the shared numbers come last.
 size_t groups_of(const Program& program, size_t inputs) {

@@ -1,9 +1,14 @@
 #include <algorithm>
 #include <atomic>
+#include <limits>
+#include <memory>
+#include <optional>
 
+#include "elementwise.h"
 #include "instruction_sets.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
+#include "ops/program_attribute.h"
 
 namespace onnxbf {
 namespace {
@@ -17,7 +22,49 @@ int64_t planes_together(int64_t plane) {
   return std::max<int64_t>(kTaskInputs / std::max<int64_t>(plane, 1), 1);
 }
 
-// ONNX's MaxPool of images, with both of its outputs.
+// Where the windows of some planes stand, see PoolPlanes.
+class Windows {
+ public:
+  explicit Windows(PoolPlanes& planes) {
+    const bool padded = planes.pad[0] > 0 || planes.pad[1] > 0;
+    corners_ = places(planes, std::numeric_limits<int64_t>::min());
+    if (padded) firsts_ = places(planes, 0);
+    planes.corners = corners_.data();
+    planes.firsts = padded ? firsts_.data() : planes.corners;
+    for (int64_t across = 0; across < planes.kernel[1]; ++across) {
+      spans_.push_back(first_at(planes.pad[1] - across, planes.stride[1]));
+      spans_.push_back(first_at(planes.in[1] + planes.pad[1] - across, planes.stride[1]));
+    }
+    planes.spans = spans_.data();
+  }
+
+ private:
+  // The first output whose window begins at `place` or behind it.
+  static int64_t first_at(int64_t place, int64_t stride) {
+    return place <= 0 ? 0 : (place + stride - 1) / stride;
+  }
+
+  // `least`: row or column.
+  static std::vector<int32_t> places(const PoolPlanes& planes, int64_t least) {
+    std::vector<int32_t> made;
+    made.reserve(static_cast<size_t>(planes.count * planes.out[0] * planes.out[1] + kLongestVector));
+    for (int64_t r = 0; r < planes.count * planes.out[0]; ++r) {
+      const int64_t image = r / planes.out[0] * planes.in[0];
+      const int64_t h = std::max(r % planes.out[0] * planes.stride[0] - planes.pad[0], least);
+      for (int64_t c = 0; c < planes.out[1]; ++c) {
+        const int64_t w = std::max(c * planes.stride[1] - planes.pad[1], least);
+        made.push_back(static_cast<int32_t>((image + h) * planes.in[1] + w));
+      }
+    }
+    made.resize(made.size() + kLongestVector);
+    return made;
+  }
+
+  std::vector<int32_t> corners_, firsts_;
+  std::vector<int64_t> spans_;
+};
+
+// ONNX's MaxPool of images, with both of its outputs; of what `program` makes of x, where there is one.
 class MaxPool {
  public:
   static constexpr const char* kName = "MaxPool";
@@ -50,12 +97,18 @@ class MaxPool {
         node.choice("auto_pad", {"NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"}) != 0) {
       throw ort::Error("ceil_mode, storage_order, dilations and auto_pad must be left out.");
     }
+    const std::string text = node.text("program");
+    if (text.empty()) return;
+    program_ = read_program(text);
+    if (program_->inputs != 1 || program_->outputs != 1 || program_->shared != 0) {
+      throw ort::Error("attribute 'program' must make one y0 of x0 alone.");
+    }
   }
 
   void compute(const ort::Context& context) const {
     const ort::Tensor x = context.input(0);
     if (x.shape.size() != 4) throw ort::Error("x must have four dimensions.");
-    PoolPlane all{};
+    PoolPlanes all{};
     for (size_t d = 0; d < 2; ++d) {
       all.in[d] = x.shape[d + 2];
       all.kernel[d] = kernel_[d];
@@ -73,21 +126,32 @@ class MaxPool {
     auto* indices = static_cast<int64_t*>(context.output(1, ort::kInt64, shape));
     const auto* numbers = static_cast<const float*>(x.data);
     const auto max_pool = chosen_kernels().gradients.max_pool;
-    const int64_t together = planes_together(plane);
-    context.parallel_tasks((planes + together - 1) / together, [&](int64_t task) {
-      PoolPlane one = all;
-      for (int64_t i = task * together; i < std::min((task + 1) * together, planes); ++i) {
-        one.first = i * plane;
-        one.x = numbers + one.first;
-        one.y = y + i * pooled;
-        one.indices = indices + i * pooled;
-        max_pool(one);
-      }
+    const int64_t together = std::min(planes_together(plane), planes);
+    all.count = together;
+    const Windows windows(all);
+    context.parallel_tasks((planes + together - 1) / std::max<int64_t>(together, 1), [&](int64_t task) {
+      PoolPlanes some = all;
+      const int64_t first = task * together;
+      some.count = std::min(together, planes - first);
+      some.first = first * plane;
+      some.x = numbers + some.first;
+      some.y = y + first * pooled;
+      some.indices = indices + first * pooled;
+      const int64_t count = some.count * plane;
+      const std::unique_ptr<float[]> made(program_ ? new float[static_cast<size_t>(count)] : nullptr);
+      if (program_) some.x = run(some.x, count, made.get());
+      max_pool(some);
     });
   }
 
  private:
+  const float* run(const float* from, int64_t count, float* to) const {
+    run_program(chosen_kernels(), *program_, {{{from}, {count}, {to}, count}}, {}, 0, count);
+    return to;
+  }
+
   Sizes kernel_, strides_, pads_;
+  std::optional<Program> program_;
 };
 
 // Its gradient, whose last dimensions are those of `spatial`.

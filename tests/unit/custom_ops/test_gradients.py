@@ -208,6 +208,8 @@ def test_places_beyond_an_image_are_refused(place: int) -> None:
         ({"kernel_shape": [2, 2], "ceil_mode": 1}, "must be left out"),
         ({"kernel_shape": [2, 2], "dilations": [1, 2]}, "must be left out"),
         ({"kernel_shape": [2, 9]}, "larger than"),
+        ({"kernel_shape": [2, 2], "program": "Add y0 x0 x1"}, "must make one y0 of x0 alone"),
+        ({"kernel_shape": [2, 2], "program": "Twice y0 x0"}, "a step 'Twice', which is unknown"),
     ],
 )
 def test_pooling_that_is_not_offered_is_refused(attributes: dict[str, Any], message: str) -> None:
