@@ -36,6 +36,13 @@ from onnxbf.cli.options import examples, recipe_options
     help="cross-entropy, mse, bce-with-logits ..., or output{name=...}: the model's own.",
 )
 @click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A constant for an input: training=true, state=0, mask=[1,0].",
+)
+@click.option(
     "--outputs",
     multiple=True,
     metavar="NAME",
@@ -62,6 +69,7 @@ def command(
     model: Path,
     output: Path,
     loss: str,
+    inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     optimizer: str,
     train: tuple[str, ...],
@@ -94,7 +102,13 @@ def command(
         forward = load_model(model)
         bar.step("Differentiating")
         graphs = build_graphs(
-            forward, loss, optimizer, outputs=outputs or None, train=train, freeze=freeze
+            forward,
+            loss,
+            optimizer,
+            outputs=outputs or None,
+            train=train,
+            freeze=freeze,
+            inputs=inputs,
         )
         bar.step("Rewriting")
         graphs = graphs.under(chosen, selection=selection, portable=portable, seed=seed)

@@ -39,6 +39,13 @@ _OPTIONS = (
         help="An .npz or .npy file, a folder of .npy files or of Hugging Face datasets, or "
         "module:function.",
     ),
+    _option(
+        "--input",
+        "inputs",
+        "A constant for an input that the data lacks: training=true, state=0, mask=[1,0].",
+        multiple=True,
+        metavar="NAME=VALUE",
+    ),
     _option("--validation", "validation", "Data to evaluate on after each epoch.", metavar="DATA"),
     _option(
         "--loss",

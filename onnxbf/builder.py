@@ -79,9 +79,15 @@ class Builder:
         return made.outputs[0] if outputs == 1 else tuple(made.outputs)
 
     def constant(self, value: ArrayLike, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
-        """A Constant node; Python numbers become float32 unless ``dtype`` says otherwise."""
+        """A Constant node; Python numbers become float32 unless ``dtype`` says otherwise.
+
+        Text is given as bytes.
+        """
         array = np.asarray(value, dtype=dtype.numpy())
-        made: ir.Value = self.node("Constant", (), value=ir.tensor(array))
+        text = dtype is ir.DataType.STRING
+        made: ir.Value = self.node(
+            "Constant", (), value=ir.StringTensor(array) if text else ir.tensor(array)
+        )
         made.dtype, made.shape = dtype, ir.Shape(array.shape)
         return made
 

@@ -19,8 +19,10 @@ from onnxbf.passes.known_values import KnownValues
 MOST_STEPS, MOST_NODES = 512, 100_000
 CONTROL = frozenset({"If", "Loop", "Scan"})
 _HELP = {
-    "If": "Export the model without branches that depend on data.",
-    "Loop": f"Export the model with a fixed number of steps, {MOST_STEPS} at most.",
+    "If": "Export the model without branches that depend on data, or give an input that decides it "
+    "a constant (--input).",
+    "Loop": f"Export the model with a fixed number of steps, {MOST_STEPS} at most, or give an input "
+    "that decides it a constant (--input).",
     "Scan": f"Export the model with fixed sizes and {MOST_STEPS} steps at most.",
 }
 

@@ -166,6 +166,7 @@ def build_graphs(
     freeze: str | Sequence[str] = (),
     unroll: bool = True,
     weight_update: str | WeightUpdate = "fp32_master",
+    inputs: Sequence[str] = (),
 ) -> TrainingGraphs:
     """The graphs of training ``model`` in float32; ``under`` brings them under a recipe.
 
@@ -178,6 +179,7 @@ def build_graphs(
         freeze: likewise.
         unroll: whether recurrent nodes are unrolled, see ``prepare``.
         weight_update: text such as ``kahan``: how weights are kept, see weight_update.py.
+        inputs: text such as ``flag=true``: inputs that are constants, see ``prepare``.
 
     Raises:
         ModelError: the model holds gradients already.
@@ -189,11 +191,12 @@ def build_graphs(
             "The model holds gradients already: rewrite it with 'onnxbf convert', or give the "
             "forward model."
         )
-    prepared = prepare(model, unroll=unroll)
+    prepared = prepare(model, unroll=unroll, inputs=inputs)
     attached = attach_loss(prepared.model, loss, outputs=outputs)
     choice = choose_parameters(prepared.model, train=train, freeze=freeze, buffers=prepared.buffers)
     trained = depended_on(prepared.model, attached.loss, choice.trained)
     idle = [name for name in choice.trained if name not in trained]
+    evaluated = prepare(model, training=False, unroll=unroll, inputs=inputs).model
     state = _initial(prepared.model, [*trained, *prepared.buffers])
     gradient = differentiate(prepared.model, attached.loss, trained, prepared.buffers)
     report = Report("none")
@@ -208,7 +211,7 @@ def build_graphs(
     return TrainingGraphs(
         gradient,
         update.model,
-        _evaluation(model, loss, outputs, trained, prepared.buffers, unroll),
+        _evaluation(evaluated, loss, outputs, trained, prepared.buffers),
         state,
         attached,
         trained,
@@ -242,15 +245,13 @@ def _initial(model: ir.Model, names: Sequence[str]) -> dict[str, Array]:
 
 
 def _evaluation(
-    model: ir.Model,
+    evaluated: ir.Model,
     loss: str | Loss,
     outputs: Sequence[str] | None,
     trained: Sequence[str],
     buffers: Sequence[str],
-    unroll: bool,
 ) -> ir.Model:
     """The model as it is used after training, its weights and running statistics as inputs."""
-    evaluated = prepare(model, training=False, unroll=unroll).model
     attach_loss(evaluated, loss, outputs=outputs)
     graph = evaluated.graph
     for name in (*trained, *buffers):

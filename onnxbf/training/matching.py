@@ -126,7 +126,8 @@ def _names(data: Data, inputs: Sequence[ir.Value]) -> dict[str, str]:
     if rest:
         raise DataError(
             f"{data.source} has nothing for input {_describe(rest[0])}: it holds "
-            f"{describe(data.fields)}. Give an array the name of the input."
+            f"{describe(data.fields)}. Give an array the "
+            "name of the input, or the input a constant (--input NAME=VALUE)."
         )
     return {value.name or "": found[value.name or ""] for value in inputs}
 

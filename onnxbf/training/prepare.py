@@ -19,6 +19,7 @@ from onnxbf.passes.expansions_normalization import adopt_domains
 from onnxbf.passes.explicit_padding import ExplicitPadding
 from onnxbf.passes.find_folded import FindFolded
 from onnxbf.passes.fit_gradients import FitGradients
+from onnxbf.passes.fix_inputs import FixInputs, parse_inputs
 from onnxbf.passes.infer_types import InferTypes
 from onnxbf.passes.inline_functions import InlineFunctions
 from onnxbf.passes.lift_initializers import LiftInitializers
@@ -73,7 +74,13 @@ class Origins:
     ties: Sequence[Tie]
 
 
-def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> Prepared:
+def prepare(
+    model: ir.Model,
+    *,
+    training: bool = True,
+    unroll: bool = True,
+    inputs: Sequence[str] = (),
+) -> Prepared:
     """A copy of ``model`` in training form.
 
     Args:
@@ -81,8 +88,10 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
             Its initializers have the same names in both.
         unroll: whether recurrent nodes become the products and gates of each step, so that every
             step is rounded; or stay whole, and a recipe rounds around them.
+        inputs: ``name=value`` of inputs that are constants, see ``FixInputs``.
 
     Raises:
+        SpecError, NameUnknown: ``inputs`` that the model has not.
         UnsupportedError: an opset that is too new for training and cannot be converted down, or a
             node that has no gradient in the form it has.
     """
@@ -96,6 +105,7 @@ def prepare(model: ir.Model, *, training: bool = True, unroll: bool = True) -> P
         model,
         Canonicalize(report),
         NarrowDoubles(report),
+        FixInputs(report, parse_inputs(inputs)),
         FindFolded(report),
         inline,
         UnmapOutputs(report),

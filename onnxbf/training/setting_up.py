@@ -64,11 +64,13 @@ class SetUp:
             freeze=settings.freeze,
             unroll=settings.unroll,
             weight_update=settings.weight_update,
+            inputs=settings.inputs,
         )
         if settings.layers:
             self._graphs = self._graphs.layerwise(settings.layers)
         graphs = self._graphs
-        self.trained = TrainedModel(model, (*graphs.trained, *graphs.buffers), graphs.origins)
+        names = (*graphs.trained, *graphs.buffers)
+        self.trained = TrainedModel(model, names, graphs.origins, settings.inputs)
         self._attached = self._graphs.attached
         self.labels = next(iter(self._attached.labels), None)
         inputs = [v for v in self._graphs.gradient.graph.inputs if kind_of(v) in (None, LABEL)]

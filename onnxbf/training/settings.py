@@ -20,6 +20,7 @@ class Settings:
         data: what is trained on; see ``open_data``.
         validation: what is evaluated on after each epoch.
         loss, metrics, optimizer, schedule, loss_scale: text, see the functions that read it.
+        inputs: ``name=value`` of inputs of the model that are constants, see ``FixInputs``.
         outputs: the outputs that the loss is of.
         recipe: what is rounded: the name of a recipe or a file.
         against: a second recipe, trained in step with the first.
@@ -47,6 +48,7 @@ class Settings:
     loss: str = "cross-entropy"
     validation: str | None = None
     metrics: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     optimizer: str = "adam"
     schedule: str = "0.001"
@@ -137,4 +139,5 @@ def _frozen(value: Any) -> Any:
 
 
 def _option(name: str) -> str:
-    return f"--{name.removesuffix('s') if name in ('metrics', 'seeds') else name}".replace("_", "-")
+    given = name.removesuffix("s") if name in ("inputs", "metrics", "seeds") else name
+    return f"--{given}".replace("_", "-")

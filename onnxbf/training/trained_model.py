@@ -35,10 +35,17 @@ class TrainedModel:
         model: the forward model; it is not changed.
         names: the parameters and running statistics, as the graphs of training call them.
         origins: what ``prepare`` says of these.
+        inputs: those that are constants in training, see ``prepare``.
     """
 
-    def __init__(self, model: ir.Model, names: Sequence[str], origins: Origins) -> None:
-        self._model, self._names, self._origins = model, names, origins
+    def __init__(
+        self,
+        model: ir.Model,
+        names: Sequence[str],
+        origins: Origins,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self._model, self._names, self._origins, self._inputs = model, names, origins, inputs
         lost = _Own(model, origins).lost(names)
         self._has_place = not lost
         self.notes: tuple[str, ...] = ()
@@ -56,7 +63,7 @@ class TrainedModel:
             own.fill(values)
             save_model(own.model, path)
             return
-        evaluated = prepare(self._model, training=False, unroll=False).model
+        evaluated = prepare(self._model, training=False, unroll=False, inputs=self._inputs).model
         for name, array in values.items():
             value = evaluated.graph.initializers[name]
             value.const_value = ir.tensor(array, name=name)
