@@ -18,11 +18,10 @@ from onnxbf.passes.known_values import KnownValues
 
 MOST_STEPS, MOST_NODES = 512, 100_000
 CONTROL = frozenset({"If", "Loop", "Scan"})
+_OR = "or give an input that decides it a constant (--input)."
 _HELP = {
-    "If": "Export the model without branches that depend on data, or give an input that decides it "
-    "a constant (--input).",
-    "Loop": f"Export the model with a fixed number of steps, {MOST_STEPS} at most, or give an input "
-    "that decides it a constant (--input).",
+    "If": f"Export the model without branches that depend on data, {_OR}",
+    "Loop": f"Export the model with a fixed number of steps, {MOST_STEPS} at most, {_OR}",
     "Scan": f"Export the model with fixed sizes and {MOST_STEPS} steps at most.",
 }
 
