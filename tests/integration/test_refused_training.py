@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parents[1] / "models"
 
 
 def _other_outputs() -> list[tuple[str, str]]:
-    """The tensors that are not float32 among the outputs of all models."""
+    """The tensors that are not of floating point among the outputs of all models."""
     found = []
     for path in sorted(FOLDER.glob("*.onnx")):
         for value in onnx.load(path).graph.output:
             kind = value.type.tensor_type.elem_type
-            if kind not in (TensorProto.UNDEFINED, TensorProto.FLOAT):
+            if kind not in (TensorProto.UNDEFINED, TensorProto.FLOAT, TensorProto.DOUBLE):
                 found.append((path.stem, value.name))
     return found
 
