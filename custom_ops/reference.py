@@ -57,7 +57,7 @@ from onnxbf.formats import (
 from onnxbf.philox import random_words
 from onnxbf.range_quantizer import quantize_range
 from onnxbf.rounding import round_array
-from onnxbf.scaled_quantizer import next_state, quantize_scaled
+from onnxbf.scaled_quantizer import next_state, round_scaled
 
 STORED_TYPES: dict[NumberFormat, np.dtype[Any]] = {
     BFLOAT16: np.dtype(ml_dtypes.bfloat16),
@@ -215,11 +215,12 @@ class QuantizeScaled(_Operator):
         x: NDArray[np.float32],
         step: NDArray[np.int64] | None = None,
         **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         with self._complaining():
             cast = attributes_scaled(attributes)
             words = self._words(x, cast.stochastic, step, attributes)
-            return (quantize_scaled(x, cast, None, words),)
+            numbers = round_scaled(x, cast, None, words)
+            return numbers.result, observe_rounding(numbers.scaled, numbers.rounded, cast.cast)
 
 
 class QuantizeDelayed(_Operator):
@@ -231,11 +232,13 @@ class QuantizeDelayed(_Operator):
         state: NDArray[np.float32],
         step: NDArray[np.int64] | None = None,
         **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
         with self._complaining():
             cast = attributes_delayed(attributes)
             words = self._words(x, cast.stochastic, step, attributes)
-            return quantize_scaled(x, cast, state, words), next_state(x, cast, state)
+            numbers = round_scaled(x, cast, state, words)
+            health = observe_rounding(numbers.scaled, numbers.rounded, cast.cast)
+            return numbers.result, next_state(x, cast, state), health
 
 
 class Quantize(_Operator):

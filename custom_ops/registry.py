@@ -128,13 +128,13 @@ OPS: dict[str, CustomOp] = {
             "QuantizeScaled",
             ("x", "step?"),
             SCALED_DEFAULTS,
-            "float32 scaled by its largest magnitude, to a format, and back",
+            "float32 scaled by its largest magnitude, to a format, and back; what that did to it",
         ),
         CustomOp(
             "QuantizeDelayed",
             ("x", "state", "step?"),
             DELAYED_DEFAULTS,
-            "the same, scaled by the largest magnitudes of the steps before, and the next state",
+            "the same, scaled by the largest magnitudes of the steps before; the next state",
         ),
         CustomOp(
             "QuantizeRange",

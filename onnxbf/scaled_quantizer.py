@@ -6,7 +6,7 @@ largest magnitudes of the last steps, newest first, 0 where there was none.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,24 @@ def quantize_scaled(
 ) -> Array:
     """``x`` scaled, rounded, and scaled back by the same factor.
 
+    Args and errors are those of ``round_scaled``.
+    """
+    return round_scaled(x, cast, state, words).result
+
+
+class Scaled(NamedTuple):
+    """Numbers on their way: scaled, then rounded, then scaled back."""
+
+    scaled: Array
+    rounded: Array
+    result: Array
+
+
+def round_scaled(
+    x: Array, cast: ScaledCast, state: Array | None = None, words: Array | None = None
+) -> Scaled:
+    """What becomes of ``x``, step by step.
+
     Args:
         x: float32, any shape.
         state: of delayed scaling; None for a current one.
@@ -36,8 +54,9 @@ def quantize_scaled(
     scale = scale_of(amax(x), cast, np.float32(1)) if state is None else state[0]
     with np.errstate(all="ignore"):
         random = None if words is None else words.reshape(x.shape)
-        rounded: Array = round_array(np.asarray(x * scale, np.float32), cast.cast, random)
-        return np.asarray(rounded / scale, np.float32)
+        scaled = np.asarray(x * scale, np.float32)
+        rounded = np.asarray(round_array(scaled, cast.cast, random))
+        return Scaled(scaled, rounded, np.asarray(rounded / scale, np.float32))
 
 
 def first_state(cast: ScaledCast) -> Array:

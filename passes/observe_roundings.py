@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxbf.custom_ops.attributes import attributes_cast
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS
+from onnxbf.custom_ops.quantizers import DELAYED, SCALED
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
 from onnxbf.formats import Cast
@@ -17,15 +19,16 @@ from onnxbf.passes.representable import node_cast
 
 ROUNDINGS = "health.roundings"
 OBSERVED = "QuantizeDequantizeObserved"
+_SCALED: Mapping[str, int] = {SCALED: 1, DELAYED: 2}  # which output says what they did
 
 
 @dataclass(frozen=True)
 class ObserveRoundings(GraphPass):
     """Turn the QuantizeDequantize nodes of the main graph into QuantizeDequantizeObserved.
 
-    What a node measures becomes one more output of the model, ``health.roundings/`` and its name:
-    float64, ROUNDING_FIELDS. Nodes in subgraphs and functions stay as they are: what they measure
-    cannot leave them.
+    Those that round scaled numbers have an output for what is measured. It becomes one more output
+    of the model, ``health.roundings/`` and the node's name: float64, ROUNDING_FIELDS. Nodes in
+    subgraphs and functions stay as they are: what they measure cannot leave them.
 
     Raises:
         UnsupportedError: a rounding that was written as a pair of Cast nodes.
@@ -36,10 +39,15 @@ class ObserveRoundings(GraphPass):
             for node in graph:
                 _refuse_casts(node)
         names = Names(model)
-        found = [node for node in model.graph if node_cast(node) is not None]
+        found = [node for node in model.graph if is_observable(node)]
         for node in found:
             _observe(model, node, names)
         return ir.passes.PassResult(model, modified=bool(found))
+
+
+def is_observable(node: ir.Node) -> bool:
+    """Whether a quantize node, in the main graph, can tell what it does to numbers."""
+    return node_cast(node) is not None or (node.domain == DOMAIN and node.op_type in _SCALED)
 
 
 def observed_cast(node: ir.Node) -> Cast | None:
@@ -64,6 +72,8 @@ def _refuse_casts(node: ir.Node) -> None:
 
 
 def _observe(model: ir.Model, node: ir.Node, names: Names) -> None:
-    node.op_type = OBSERVED
-    node.resize_outputs(2)
-    tell(model, node.outputs[1], names.fresh(f"{ROUNDINGS}/{node.name}"), len(ROUNDING_FIELDS))
+    place = _SCALED.get(node.op_type, 1)
+    if node.op_type not in _SCALED:
+        node.op_type = OBSERVED
+    node.resize_outputs(place + 1)
+    tell(model, node.outputs[place], names.fresh(f"{ROUNDINGS}/{node.name}"), len(ROUNDING_FIELDS))

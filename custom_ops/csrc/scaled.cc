@@ -13,6 +13,7 @@ namespace onnxbf {
 namespace {
 
 constexpr int64_t kPiece = int64_t{1} << 15;  // elements of a task
+static_assert(kPiece % kTile == 0, "tiles begin where tasks do");
 constexpr int64_t kSecond = 2;                // operands: the second is one number for all
 
 float number(uint32_t bits) {
@@ -59,17 +60,24 @@ void set_next(const ScaledSpec& spec, float magnitude, const float* state, float
 }
 
 void round_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKey& key,
-                  const float* in, float* out, int64_t count, float scale, const Tasks& tasks) {
+                  const float* in, float* out, int64_t count, float scale, const Tasks& tasks,
+                  RoundingTile* tiles) {
   const Plan plan = make_plan(spec.cast);
-  const RoundFunction round = kernels.round[round_kernel(spec.cast)];
+  const RoundKernel kernel = round_kernel(spec.cast);
   const auto& steps = kernels.steps.functions;
   const StepFunction multiply = steps[static_cast<int32_t>(Operation::Mul)][kSecond];
   const StepFunction divide = steps[static_cast<int32_t>(Operation::Div)][kSecond];
   each_piece(count, tasks, [&](int64_t begin, int64_t end) {
+    int32_t exponent = 0;
     for (int64_t i = begin, stop; i < end; i = stop) {
       stop = std::min(i + kTile, end);  // in the cache from step to step
       multiply(in + i, &scale, out + i, stop - i);
-      round(plan, key, out + i, out + i, i, stop, false);
+      if (tiles == nullptr) {
+        kernels.round[kernel](plan, key, out + i, out + i, i, stop, false);
+      } else {
+        kernels.measure_rounding[kernel](plan, key, out + i, out + i, i, stop, &exponent,
+                                         tiles + i / kTile);
+      }
       divide(out + i, &scale, out + i, stop - i);
     }
   });
@@ -87,7 +95,7 @@ const char* problem(const ScaledSpec& spec) {
 
 void quantize_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKey& key,
                      const float* in, float* out, int64_t count, const float* state, float* next,
-                     const Tasks& tasks) {
+                     const Tasks& tasks, RoundingTile* tiles) {
   const FloatEnvironment environment(false);
   float scale = spec.history != 0 ? state[0] : 1;
   if (spec.history == 0 || next != nullptr) {
@@ -98,7 +106,7 @@ void quantize_scaled(const Kernels& kernels, const ScaledSpec& spec, const Rando
       set_next(spec, magnitude, state, next);
     }
   }
-  round_scaled(kernels, spec, key, in, out, count, scale, tasks);
+  round_scaled(kernels, spec, key, in, out, count, scale, tasks, tiles);
 }
 
 }  // namespace onnxbf

@@ -26,9 +26,10 @@ const char* problem(const ScaledSpec& spec);
 
 // Rounds `count` numbers; `in` and `out` may be equal. Of a history, `state` holds the factor, then
 // the largest magnitudes of the steps before, newest first, and `next` gets those for the next step,
-// unless it is nullptr. Without one, both are nullptr.
+// unless it is nullptr. Without one, both are nullptr. `tiles`: where to say what rounding made of the
+// scaled numbers, one for every kTile; nullptr: nowhere.
 void quantize_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKey& key,
                      const float* in, float* out, int64_t count, const float* state, float* next,
-                     const Tasks& tasks);
+                     const Tasks& tasks, RoundingTile* tiles = nullptr);
 
 }  // namespace onnxbf

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.custom_ops.attributes import attributes_cast
+from onnxbf.custom_ops.quantizers import applied_cast
 from onnxbf.formats import Cast
 from onnxbf.graph import ROLE_KEY, Phase, is_parameter, phase_of
 from onnxbf.operators import Kind, find_operator
@@ -163,12 +164,13 @@ def _rows(measured: Measured, kind: str) -> list[list[float]]:
 def _about_rounding(node: ir.Node) -> tuple[str, ...]:
     """The node, the tensor, its role, the phase and the cast: what no step changes."""
     role = node.metadata_props.get(ROLE_KEY, "")
-    return node.name or "", _input_name(node, 0), role, _phase(node).value, str(_cast(node))
+    cast = applied_cast(node.op_type, _attributes(node))
+    return node.name or "", _input_name(node, 0), role, _phase(node).value, str(cast)
 
 
 def _about_update(node: ir.Node) -> tuple[str, ...]:
     """The parameter and the cast of its copy."""
-    return _input_name(node, 1), str(_cast(node))
+    return _input_name(node, 1), str(attributes_cast(_attributes(node)))
 
 
 def _input_name(node: ir.Node, index: int) -> str:
@@ -193,8 +195,8 @@ def _update_health(step: int, about: tuple[str, ...], row: list[float]) -> Updat
     return UpdateHealth(step, parameter, cast, elements, updated, swallowed, unseen, descent)
 
 
-def _cast(node: ir.Node) -> Cast:
-    return attributes_cast({name: a.value for name, a in node.attributes.items()})
+def _attributes(node: ir.Node) -> dict[str, Any]:
+    return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
 def _phase(node: ir.Node) -> Phase:

@@ -12,9 +12,9 @@ from onnxbf.custom_ops.quantizers import QUANTIZERS
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.graph import all_graphs
 from onnxbf.passes.expose_roundings import rounds_hidden, rounds_itself
-from onnxbf.passes.representable import node_cast
+from onnxbf.passes.observe_roundings import OBSERVED, is_observable
 
-_OBSERVED = frozenset({"QuantizeDequantize", "QuantizeDequantizeObserved"})
+_UNSEEN = QUANTIZERS - {OBSERVED}
 _SHOWN = 3  # names in a sentence; the log has all
 
 
@@ -25,7 +25,7 @@ class Unobserved:
     Attributes:
         products: those that sum as an arithmetic says, and round what stands nowhere in the main
             graph: what Softmax and normalizations sum, and what branches and bodies hold.
-        quantizers: those to integers over ranges, in blocks, or of scaled numbers.
+        quantizers: those to integers over ranges and in blocks.
         inner: quantize nodes in branches of If, in bodies of loops, in functions.
     """
 
@@ -41,7 +41,7 @@ class Unobserved:
         """A sentence; empty where every rounding is measured."""
         found = (
             _named(self.products, "within operators that sum as an arithmetic says"),
-            _named(self.quantizers, "by quantizers over ranges, in blocks or of scaled numbers"),
+            _named(self.quantizers, "by quantizers over ranges and in blocks"),
             _named(self.inner, "in branches of If, bodies of loops or functions"),
         )
         told = " and ".join(text for text in found if text)
@@ -55,13 +55,13 @@ def find_unobserved(model: ir.Model) -> Unobserved:
         for graph in all_graphs(model)
         if graph is not model.graph
         for node in graph
-        if node_cast(node) is not None
+        if is_observable(node)
     )
     quantizers = (
         node.name or ""
         for graph in all_graphs(model)
         for node in graph
-        if node.domain == DOMAIN and node.op_type in QUANTIZERS - _OBSERVED
+        if node.domain == DOMAIN and node.op_type in _UNSEEN and not is_observable(node)
     )
     return Unobserved(tuple(_rounding_products(model)), tuple(quantizers), tuple(inner))
 

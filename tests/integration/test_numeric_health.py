@@ -16,6 +16,7 @@ from onnxbf.passes.representable import node_cast
 from onnxbf.protos import to_proto
 from onnxbf.recipe import load_recipe
 from onnxbf.rounding import round_array
+from onnxbf.scaled_cast import parse_scaled_cast
 from onnxbf.session import make_session, run
 from onnxbf.studies.networks import digits_mlp
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
@@ -37,6 +38,13 @@ inputs = "e4m3fn:sr{overflow=saturate}"
 weights = "bf16:sr"
 outputs = "fp16"
 gradients = "e5m2{overflow=saturate}"
+"""
+
+SCALED = """
+[[rules]]
+ops = ["gemm"]
+inputs = "e4m3fn:rne{scaling=current}"
+weights = "e2m1:rne{scaling=current}"
 """
 
 
@@ -65,6 +73,8 @@ def of_updates(trainer: Trainer) -> dict[str, UpdateHealth]:
         (CNN, "bf16"),
         (CNN, "narrow"),
         (CNN, "fp8-chunked"),
+        (CNN, "fp8-current"),
+        (CNN, "fp8-delayed"),
         (TRANSFORMER, "bf16"),
         (TRANSFORMER, "narrow"),
         (TRANSFORMER, "avx512-bf16"),
@@ -121,6 +131,41 @@ def test_counts_are_those_of_the_tensors(recipe: str, fate: str, tmp_path: Path)
     phases = {health.phase for health in found}
     assert phases == {"forward", "input_gradient", "weight_gradient"}
     assert all(any(getattr(health, name) for health in found) for name in (fate, "underflow"))
+
+
+def test_scaled_numbers_are_counted_as_they_are_rounded(tmp_path: Path) -> None:
+    """Judged by NumPy, on the tensors that each node reads."""
+    path = tmp_path / "scaled.toml"
+    path.write_text(SCALED, encoding="utf-8")
+    _, graphs, batches = load(CNN)
+    graphs = graphs.under(load_recipe(path))
+    trainer = Trainer(graphs, threads=1, health_every=1)
+    model = graphs.gradient.clone()
+    scaled = [node for node in model.graph if node.op_type == "QuantizeScaled"]
+    shown = {node.inputs[0] for node in scaled}
+    model.graph.outputs.extend(v for v in shown - {*model.graph.outputs} if v.producer())
+    session = make_session(to_proto(model).SerializeToString(), threads=1)
+    given = {**graphs.state, **batches[0], "loss_scale": np.float32(1)}
+    feeds = {value.name: np.asarray(given[value.name]) for value in session.get_inputs()}
+    tensors = {**feeds, **run(session, feeds)}
+    trainer.step([batches[0]], 0.05)
+    found = {health.node: health for health in of_nodes(trainer)}
+    assert scaled and {node.name for node in scaled} <= {*found}
+    for node in scaled:
+        health = found[node.name]
+        cast = parse_scaled_cast(health.cast)
+        x = tensors[node.inputs[0].name]
+        factor = np.float32(cast.cast.format.max) / np.abs(x).max()
+        numbers = x * factor
+        rounded = round_array(numbers, cast.cast)
+        assert (health.elements, health.nan, health.overflow) == (x.size, 0, 0)
+        assert health.saturated == np.sum(np.abs(numbers) > cast.cast.format.max)
+        assert health.underflow == np.sum((numbers != 0) & (rounded == 0))
+        noise = np.sum((numbers.astype(np.float64) - rounded) ** 2)
+        signal = np.sum(numbers.astype(np.float64) ** 2)
+        assert health.snr_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-4)
+    assert any(health.underflow for health in found.values())
+    assert str(trainer.unobserved()) == ""
 
 
 @pytest.mark.parametrize("name", [CNN, TRANSFORMER])

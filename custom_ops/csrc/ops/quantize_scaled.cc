@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "instruction_sets.h"
 #include "ops/custom_op.h"
@@ -38,15 +39,20 @@ class Scaled {
  protected:
   ~Scaled() = default;
 
-  void round(const ort::Context& context, int64_t step, const float* state, float* next) const {
+  // `health`: the output that says what rounding made of the scaled numbers, if it is asked for.
+  void round(const ort::Context& context, int64_t step, const float* state, float* next,
+             size_t health) const {
     const ort::Tensor x = context.input(0);
     auto* out = static_cast<float*>(context.output(0, ort::kFloat, x.shape));
     const Tasks tasks = [&](int64_t count, const std::function<void(int64_t)>& task) {
       context.parallel_tasks(count, task);
     };
     const RandomKey key{seed_, node_, static_cast<uint32_t>(step)};
+    void* fields = context.optional_output(health, ort::kDouble, {kRoundingFields});
+    std::vector<RoundingTile> tiles(fields == nullptr ? 0 : static_cast<size_t>(tiles_of(x.count)));
     quantize_scaled(chosen_kernels(), spec_, key, static_cast<const float*>(x.data), out, x.count,
-                    state, next, tasks);
+                    state, next, tasks, fields == nullptr ? nullptr : tiles.data());
+    if (fields != nullptr) add_up(tiles.data(), x.count, static_cast<double*>(fields));
   }
 
   const ScaledSpec& spec() const { return spec_; }
@@ -62,15 +68,16 @@ class QuantizeScaled : Scaled {
  public:
   static constexpr const char* kName = "QuantizeScaled";
   static constexpr ort::Parameter kInputs[] = {{ort::kFloat}, {ort::kInt64, ort::kOptional}};
-  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}, {ort::kDouble, ort::kOptional}};
   static constexpr bool kInPlace = true;
 
+  // Nothing of an optional output, which may be none of the node: ONNX Runtime does not check.
   static void infer(const ort::Inference& node) { node.output_like_input(ort::kFloat); }
 
   explicit QuantizeScaled(const ort::KernelAttributes& node) : Scaled(node, 0, 0) {}
 
   void compute(const ort::Context& context) const {
-    round(context, context.number(1, "step", ort::kWord), nullptr, nullptr);
+    round(context, context.number(1, "step", ort::kWord), nullptr, nullptr, 1);
   }
 };
 
@@ -80,10 +87,10 @@ class QuantizeDelayed : Scaled {
   static constexpr const char* kName = "QuantizeDelayed";
   static constexpr ort::Parameter kInputs[] = {
       {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};
-  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}, {ort::kFloat, ort::kOptional}};
+  static constexpr ort::Parameter kOutputs[] = {
+      {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kDouble, ort::kOptional}};
   static constexpr bool kInPlace = true;
 
-  // Nothing of the next state, which may be no output of the node: ONNX Runtime does not check.
   static void infer(const ort::Inference& node) { node.output_like_input(ort::kFloat); }
 
   explicit QuantizeDelayed(const ort::KernelAttributes& node)
@@ -99,7 +106,7 @@ class QuantizeDelayed : Scaled {
                        ", one more than attribute 'history'.");
     }
     auto* next = static_cast<float*>(context.optional_output(1, ort::kFloat, {size}));
-    round(context, step, static_cast<const float*>(state.data), next);
+    round(context, step, static_cast<const float*>(state.data), next, 2);
   }
 };
 

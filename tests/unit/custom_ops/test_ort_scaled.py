@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxbf.custom_ops.attributes import scaled_attributes
+from onnxbf.custom_ops.observation import ROUNDING_FIELDS
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import ModelError
@@ -20,9 +21,13 @@ STEP = value("step", TensorProto.INT64, [])
 RANDOM = {"seed": 2**63 - 1, "node": 7}
 
 
+def _health(name: str) -> onnx.ValueInfoProto:
+    return value(name, TensorProto.DOUBLE, [len(ROUNDING_FIELDS)])
+
+
 def _delayed(text: str, **attributes: object) -> onnx.NodeProto:
     named = {**scaled_attributes(parse_scaled_cast(text), **RANDOM), **attributes}
-    outputs = ["y", "state.next"]
+    outputs = ["y", "state.next", "health"]
     return helper.make_node(
         "QuantizeDelayed", ["x", "state", "step"], outputs, "make_y", domain=DOMAIN, **named
     )
@@ -41,8 +46,11 @@ def test_current_scaling_gives_the_bits_of_its_oracle(shape: tuple[int, ...], th
         )
         for index, text in enumerate(texts)
     ]
+    for node in nodes:
+        node.output.append(f"{node.output[0]}_health")
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    proto = model(nodes, [value("x", shape=shape), STEP], [value(n.output[0]) for n in nodes])
+    outputs = [each for n in nodes for each in (value(n.output[0]), _health(n.output[1]))]
+    proto = model(nodes, [value("x", shape=shape), STEP], outputs)
     check_in_both(proto, {"x": x, "step": np.array(5, np.int64)}, threads=threads)
 
 
@@ -55,7 +63,7 @@ def test_delayed_scaling_gives_the_bits_of_its_oracle_step_by_step(
     proto = model(
         [_delayed(f"e4m3fn:{rounding}{{scaling=delayed,history=4}}")],
         [value("x", shape=["n", 300]), states[0], STEP],
-        [value("y", shape=["n", 300]), states[1]],
+        [value("y", shape=["n", 300]), states[1], _health("health")],
     )
     session, oracle = make_session(proto.SerializeToString(), threads=threads), Evaluator(proto)
     state = np.array([1, 0, 0, 0, 0], np.float32)
@@ -63,7 +71,7 @@ def test_delayed_scaling_gives_the_bits_of_its_oracle_step_by_step(
         x = np.random.default_rng(step).standard_normal((200, 300)) * 10.0**-step
         feeds = {"x": x.astype(np.float32), "state": state, "step": np.array(step, np.int64)}
         found = run(session, feeds)
-        wanted = dict(zip(("y", "state.next"), oracle.run(None, feeds)))
+        wanted = dict(zip(("y", "state.next", "health"), oracle.run(None, feeds)))
         assert all(same_bits(found[name], wanted[name]) for name in wanted)
         state = found["state.next"]
     assert state[0] == np.float32(448) / np.abs(state[1:]).max()
@@ -92,7 +100,11 @@ def test_a_frozen_factor_needs_no_next_state() -> None:
 )
 def test_wrong_attributes(attributes: dict[str, object], complaint: str) -> None:
     node = _delayed("e4m3fn:rne{scaling=delayed,history=4}", **attributes)
-    proto = model([node], [value("x"), value("state"), STEP], [value("y"), value("state.next")])
+    proto = model(
+        [node],
+        [value("x"), value("state"), STEP],
+        [value("y"), value("state.next"), _health("health")],
+    )
     with pytest.raises(ModelError, match=f"QuantizeDelayed node 'make_y'.*{complaint}"):
         make_session(proto.SerializeToString())
 
