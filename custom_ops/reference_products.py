@@ -5,6 +5,7 @@ Every element is the scalar dot product of ``onnxbf.dot``: slow, and meant for s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,10 @@ def cast_as(array: Floats, text: str) -> Floats:
     return round_array(array, parse_cast(text)) if text else array
 
 
+def _ordered(tensor: Floats, order: Sequence[int]) -> Floats:
+    return np.transpose(tensor, order) if len(order) else tensor
+
+
 def _turned(matrix: Floats, transposed: int) -> Floats:
     return np.swapaxes(matrix, -1, -2) if transposed and matrix.ndim > 1 else matrix
 
@@ -114,9 +119,17 @@ class MatMul(ProductOp):
     """The product of two tensors of matrices."""
 
     def _run(
-        self, a: Floats, b: Floats, step: NDArray[np.int64] | None = None, **attributes: Any
+        self,
+        a: Floats,
+        b: Floats,
+        step: NDArray[np.int64] | None = None,
+        perm_a: Sequence[int] = (),
+        perm_b: Sequence[int] = (),
+        perm_y: Sequence[int] = (),
+        **attributes: Any,
     ) -> tuple[Floats]:
-        return self.compute(a, b, None, step, **attributes)
+        (y,) = self.compute(_ordered(a, perm_a), _ordered(b, perm_b), None, step, **attributes)
+        return (_ordered(y, perm_y),)
 
 
 class FusedMatMul(ProductOp):
@@ -129,9 +142,14 @@ class FusedMatMul(ProductOp):
         step: NDArray[np.int64] | None = None,
         transA: int = 0,
         transB: int = 0,
+        perm_a: Sequence[int] = (),
+        perm_b: Sequence[int] = (),
+        perm_y: Sequence[int] = (),
         **attributes: Any,
     ) -> tuple[Floats]:
-        return self.compute(_turned(a, transA), _turned(b, transB), None, step, **attributes)
+        left, right = _turned(_ordered(a, perm_a), transA), _turned(_ordered(b, perm_b), transB)
+        (y,) = self.compute(left, right, None, step, **attributes)
+        return (_ordered(y, perm_y),)
 
 
 class Gemm(ProductOp):

@@ -36,6 +36,8 @@ SUM_DEFAULTS: Mapping[str, Attribute] = {
     name: value for name, value in COMPUTE_DEFAULTS.items() if name != "cast_b"
 }
 _REDUCTION: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 0}
+# What a Transpose before or after a product would do.
+_ORDERS: Mapping[str, Attribute] = dict.fromkeys(("perm_a", "perm_b", "perm_y"), "as they stand")
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 # Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
 _CONVOLUTION: Mapping[str, Attribute] = {
@@ -151,13 +153,13 @@ OPS: dict[str, CustomOp] = {
         CustomOp(
             "MatMul",
             ("a", "b", "step?"),
-            COMPUTE_DEFAULTS,
+            {**COMPUTE_DEFAULTS, **_ORDERS},
             "ONNX's MatMul under an arithmetic profile",
         ),
         CustomOp(
             "FusedMatMul",
             ("a", "b", "step?"),
-            {**COMPUTE_DEFAULTS, **_TRANSPOSED},
+            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_ORDERS},
             "ONNX Runtime's FusedMatMul under an arithmetic profile",
         ),
         CustomOp(

@@ -1,6 +1,7 @@
 // Casts that numbers go through one after the other, worked out once.
 #pragma once
 
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -18,7 +19,16 @@ class Casts {
     steps_.push_back({make_plan(*cast), kernels_.round[round_kernel(*cast)]});
   }
 
-  // Rounds in place; not stochastically.
+  // Rounds on the way from one place to another; not stochastically.
+  void operator()(const float* from, float* to, int64_t count) const {
+    if (steps_.empty()) std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+    for (const Step& step : steps_) {
+      step.round(step.plan, RandomKey{}, from, to, 0, count, false);
+      from = to;
+    }
+  }
+
+  // The same in place.
   void operator()(float* numbers, int64_t count) const {
     for (const Step& step : steps_) {
       step.round(step.plan, RandomKey{}, numbers, numbers, 0, count, false);

@@ -8,6 +8,7 @@
 #include "casts.h"
 #include "float_environment.h"
 #include "pack.h"
+#include "small.h"
 
 namespace onnxbf {
 namespace {
@@ -232,15 +233,17 @@ class Multiplication {
     }
     result_cast_(sums, count);
     for (int64_t i = 0; i < rows; ++i) {
-      const int64_t row = block.batch * product_.rows + first_row + i;
-      put(sums + i * tiles_.columns, first_column, columns, product_.out + row * product_.columns);
+      put(sums + i * tiles_.columns, first_column, columns,
+          product_.out_row(block.batch, first_row + i));
     }
     return true;
   }
 
   void put(const float* results, int64_t first, int64_t count, float* row) const {
+    const int64_t stride = product_.out_column_stride;
+    if (product_.places.empty() && stride == 1) return copy_line(results, count, row + first);
     if (product_.places.empty()) {
-      copy_line(results, count, row + first);
+      for (int64_t j = 0; j < count; ++j) row[(first + j) * stride] = results[j];
       return;
     }
     for (int64_t j = 0; j < count; ++j) {
@@ -286,7 +289,15 @@ class Multiplication {
 void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,
               const ParallelFor& parallel) {
   if (product.rows == 0 || product.columns == 0 || product.a.used.empty()) return;
-  Multiplication(kernels, arithmetic, product).run(parallel);
+  if (!is_small(kernels, arithmetic, product)) {
+    return Multiplication(kernels, arithmetic, product).run(parallel);
+  }
+  multiply_small(kernels, arithmetic, product, parallel, [&](const Product& one) {
+    Multiplication(kernels, arithmetic, one)
+        .run([](int64_t count, const std::function<void(int64_t)>& body) {
+          for (int64_t i = 0; i < count; ++i) body(i);
+        });
+  });
 }
 
 }  // namespace onnxbf

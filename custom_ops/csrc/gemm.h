@@ -40,7 +40,7 @@ struct Factor {
 struct Product {
   int64_t rows, columns, inner;
   Factor a, b;
-  float* out;  // rows x columns each, one product after the other
+  float* out;  // rows x columns each, one product after the other, unless out_first says otherwise
 
   // out = result(alpha * (a x b) + beta * c), in float32; without c and with alpha 1 nothing is
   // multiplied or added.
@@ -51,6 +51,15 @@ struct Product {
   std::optional<CastSpec> result;
   std::vector<int64_t> places{};  // where in a row of `out` the columns stand; empty: in order
   RandomKey random{};  // of sums that are rounded stochastically; they are fewer than 2^32
+  // Where in `out` each product of the batch begins, and how far its rows and columns are apart.
+  std::vector<int64_t> out_first{};
+  int64_t out_row_stride = 0, out_column_stride = 1;
+
+  int64_t row_stride() const { return out_first.empty() ? columns : out_row_stride; }
+  float* out_row(int64_t batch, int64_t row) const {
+    if (out_first.empty()) return out + (batch * rows + row) * columns;
+    return out + out_first[static_cast<size_t>(batch)] + row * out_row_stride;
+  }
 };
 
 void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,

@@ -68,6 +68,21 @@ using AddStochasticFunction = void (*)(const Plan& plan, const SumRandom& random
 // the lower half of a word, the odd one in the upper half.
 using PairsFunction = void (*)(int64_t pairs, const uint32_t* a, const uint32_t* b, float* sums);
 
+// Some rows of a product, and a tile's columns, which stand side by side in b. Strides count numbers.
+struct SmallTile {
+  int64_t rows, inner;  // at most the rows of a tile
+  bool odd_first;       // of each two products, the second comes first
+  bool flush;
+  const float* a;
+  int64_t a_row, a_step;  // from row to row, from product to product
+  const float* b;
+  int64_t b_step;
+  float* sums;
+  int64_t sums_row;
+};
+// The sums of such products, from 0 on; false where one is NaN.
+using SmallFunction = bool (*)(const SmallTile& tile);
+
 struct TileKernels {
   int64_t rows, columns;
   GatherFunction gather;
@@ -85,6 +100,7 @@ struct TileKernels {
   AlignedFunction aligned;
   StochasticFunction stochastic_wide, stochastic_narrow;  // of 8 exponent bits, and of fewer
   AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;
+  SmallFunction small;
 };
 
 // Sums that are added to at a time: their terms come in rows of so many.

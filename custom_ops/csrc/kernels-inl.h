@@ -21,6 +21,7 @@
 #include "range-inl.h"
 #include "round_range-inl.h"
 #include "rounding-inl.h"
+#include "small-inl.h"
 #include "stochastic-inl.h"
 #include "sum-inl.h"
 
@@ -78,6 +79,7 @@ const Kernels kernels = {
         tile_stochastic<NarrowExponent<kStochastic>>,
         add_stochastic<WideExponent<kStochastic>>,
         add_stochastic<NarrowExponent<kStochastic>>,
+        small_tile<>,
     },
     {
         sum_float32,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxbf.graph import GRADIENT, NEXT
+from onnxbf.passes.fold_transposes import FoldTransposes
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.fuse_pooling import FusePooling
 from onnxbf.passes.observe_roundings import ROUNDINGS
@@ -135,6 +136,7 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
     report = Report("none")
     for graph_pass in (
         SumLookups(report),
+        FoldTransposes(report),
         PoolReluGradients(report),
         FuseElementwise(report, around_casts),
         FusePooling(report),

@@ -122,6 +122,54 @@ def test_fused_matmul_turns_and_scales(trans_a: int, trans_b: int, alpha: float)
     check_in_both(_proto("FusedMatMul", shapes, **options), _feeds(shapes))
 
 
+@pytest.mark.parametrize("text", ["avx512_bf16", "sequential", "sequential{format=bf16}"])
+@pytest.mark.parametrize("perm_y", [(0, 2, 1, 3), (0, 3, 1, 2), (1, 0, 3, 2), (3, 2, 1, 0)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_orders_of_dimensions_are_those_of_transpose(
+    text: str, perm_y: tuple[int, ...], turned: bool
+) -> None:
+    """Of 2 x 3 products of 5 x 6 by 6 x 7, small or not, whose kernels differ by profile."""
+    shapes = [(2, 5, 3, 6), (2, 7, 3, 6)]
+    orders = {"perm_a": (0, 2, 1, 3), "perm_b": (0, 2, 3, 1), "perm_y": perm_y}
+    options: dict[str, Any] = {"transA": 0, "transB": 0, "alpha": 0.3}
+    if turned:
+        shapes[0], orders["perm_a"], options["transA"] = (3, 2, 6, 5), (1, 0, 2, 3), 1
+        orders["perm_b"], options["transB"] = (0, 2, 1, 3), 1
+    found = check_in_both(
+        _proto("FusedMatMul", shapes, arithmetic=text, **orders, **options), _feeds(shapes)
+    )
+    assert found["y"].shape == tuple((2, 3, 5, 7)[axis] for axis in perm_y)
+
+
+@pytest.mark.parametrize("columns", [32, 33])
+@pytest.mark.parametrize("special", [False, True])
+def test_large_batches_of_small_products(columns: int, special: bool) -> None:
+    """By any number of threads what Transpose and single products give, NaNs included."""
+    shapes = [(3, 40, 5, 12), (3, 5, 12, columns)]
+    orders = {"perm_a": (0, 2, 1, 3), "perm_y": (0, 2, 1, 3)}
+    feeds = _feeds(shapes)
+    if special:
+        feeds["a"][1, 7, 2, 3], feeds["b"][2, 4, 5, 6] = np.nan, np.inf
+    wanted = np.empty((3, 40, 5, columns), np.float32)
+    single = make_session(_proto("MatMul", [(40, 12), (12, columns)]).SerializeToString())
+    for i, head in np.ndindex(3, 5):
+        one = {"a": np.ascontiguousarray(feeds["a"][i, :, head]), "b": feeds["b"][i, head]}
+        wanted[i, :, head] = run(single, one)["y"]
+    for threads in (1, 2, 3):
+        proto = _proto("MatMul", shapes, **orders)
+        session = make_session(proto.SerializeToString(), threads=threads)
+        assert same_bits(run(session, feeds)["y"], wanted)
+
+
+@pytest.mark.parametrize("name", ["perm_a", "perm_b", "perm_y"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 0), (0, 2), (0,)])
+def test_other_orders_are_refused(name: str, order: tuple[int, ...]) -> None:
+    shapes: list[tuple[int, ...]] = [(3, 4), (4, 5)]
+    session = make_session(_proto("MatMul", shapes, **{name: order}).SerializeToString())
+    with pytest.raises(ModelError, match=f"attribute '{name}' is no order of the dimensions"):
+        run(session, _feeds(shapes))
+
+
 @pytest.mark.parametrize("term", GEMM_TERMS)
 @pytest.mark.parametrize("trans", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_gemm_as_onnx_has_it(term: tuple[int, ...] | None, trans: tuple[int, int]) -> None:

@@ -1,0 +1,52 @@
+// Tiles of small products, whose factors are read where they stand: see small.h.
+#pragma once
+
+#include "gemm-inl.h"
+#include "instruction_sets.h"
+
+namespace onnxbf::ONNXBF_INSTRUCTION_SET {
+namespace {
+
+// Addresses of three rows share a register: x86 multiplies what it adds to an address by 1 and 2.
+constexpr int64_t kTogether = 3;
+
+template <int64_t kCount = kRows>
+bool small_tile(const SmallTile& tile) {
+  if constexpr (kCount > 1) {
+    if (tile.rows < kCount) return small_tile<kCount - 1>(tile);
+  }
+  Registers<kCount> registers{};
+  const int64_t row_stride = tile.a_row, apart = kTogether * row_stride;
+  const int64_t flip = tile.odd_first ? 1 : 0;
+  for (int64_t k = 0; k < tile.inner; ++k) {
+    const float* a = tile.a + (k ^ flip) * tile.a_step;
+    const float* b = tile.b + (k ^ flip) * tile.b_step;
+    Float right[kVectors];
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
+    ONNXBF_UNROLL
+    for (int64_t row = 0; row < kCount; ++row) {
+      const float* rows = a + row / kTogether * apart;
+      const Float left = spread(rows[row % kTogether * row_stride]);
+      ONNXBF_UNROLL
+      for (int64_t v = 0; v < kVectors; ++v) {
+        Float& sum = registers.sums[row][v];
+        sum = multiply_add(left, right[v], sum, tile.flush);
+      }
+    }
+  }
+  Word largest{};
+  ONNXBF_UNROLL
+  for (int64_t row = 0; row < kCount; ++row) {
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const Float sum = registers.sums[row][v];
+      largest = larger_of(largest, bits_of(sum) & ~kSign);
+      store(tile.sums + row * tile.sums_row + v * kLanes, sum);
+    }
+  }
+  return !any_differs(smaller_of(largest, all(kInfinity)), largest);
+}
+
+}  // namespace
+}  // namespace onnxbf::ONNXBF_INSTRUCTION_SET
