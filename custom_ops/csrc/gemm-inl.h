@@ -108,6 +108,16 @@ void tile_rounded(const Plan& plan, bool flush, int64_t count, const float* a, c
   tile_in_memory(Rounded<Rounder>(plan), flush, count, a, b, sums);
 }
 
+// Asks for operands of products to come: a panel of b may come from afar, and those of a from the next cache.
+inline void prefetch_operands(const float* a, const float* b) {
+  constexpr int64_t kLine = 64 / sizeof(float), kAhead = 8;
+  if constexpr (kColumns >= kLine) {
+    ONNXBF_UNROLL
+    for (int64_t i = 0; i < kColumns; i += kLine) __builtin_prefetch(b + kAhead * kColumns + i);
+    __builtin_prefetch(a + 2 * kAhead * kRows);
+  }
+}
+
 // Sums of kCount rows that stay in registers.
 template <int64_t kCount>
 struct Registers {
@@ -129,15 +139,19 @@ struct Registers {
     each(tile, [](Float& sum, float* at) { store(at, sum); });
   }
 
-  // step(a, right, sums) for each product.
+  // step(a, right, sums) for each product, of which there are some.
   template <class Step>
   void add(const Step& step, int64_t count, const float* a, const float* b) {
-    for (int64_t k = 0; k < count; ++k, a += kRows, b += kColumns) {
+    const float* end = b + count * kColumns;
+    do {
       Float right[kVectors];
       ONNXBF_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
+      prefetch_operands(a, b);
       step(a, right, sums);
-    }
+      a += kRows;
+      b += kColumns;
+    } while (b != end);
   }
 };
 
@@ -227,10 +241,6 @@ inline void tile_by_halves(const Step& step, int64_t count, const float* a, cons
     tile.add(step, count, a + row, b);
     tile.store_to(sums + row * kColumns);
   }
-}
-
-void tile_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
-  tile_by_halves(AddBfloat16{}, count, a, b, sums);
 }
 
 #if !defined(ONNXBF_DOUBTS)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "aligned-inl.h"
+#include "bfloat16-inl.h"
 #include "block-inl.h"
 #include "codes-inl.h"
 #include "elementwise-inl.h"

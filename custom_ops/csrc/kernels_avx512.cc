@@ -104,4 +104,6 @@ inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
 }  // namespace
 }  // namespace onnxbf::avx512
 
+#include "notes_x86-inl.h"
+
 #include "kernels-inl.h"

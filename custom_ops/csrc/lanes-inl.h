@@ -22,6 +22,8 @@
 //                                largest number, that number,
 //   ONNXBF_ADDS_TOWARDS_ZERO     a macro, where it has add_towards_zero(a, b) of magnitudes,
 //   ONNXBF_DOUBTS                a macro, where it has a struct Doubts (gemm-inl.h) of its own,
+//   ONNXBF_NOTES_SUBNORMALS      a macro, where it has clear_notes() and left_normal_numbers(results):
+//                                whether an operation since then met others (notes_x86-inl.h),
 //   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.
 // Everything else is written once, for all of them: the operators and ?: of vectors and of plain
 // integers read the same.

@@ -1,0 +1,108 @@
+"""bfloat16 accumulators of bfloat16 numbers: products that end halfway, or just beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.custom_ops.kernels import Kernels, kernels
+from onnxbf.custom_ops.library import instruction_sets
+from onnxbf.custom_ops.reference_products import product
+from onnxbf.formats import BFLOAT16, Cast
+from onnxbf.rounding import round_array
+from tests.implementations import Floats, same_bits
+
+PROFILE = parse_arithmetic("sequential{format=bf16}")
+BF16 = Cast(BFLOAT16)
+SCALAR = kernels("scalar")
+SETS = [kernels(name) for name in instruction_sets()]
+each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+
+
+def _ends_halfway(first: int, second: int) -> bool:
+    """Whether the product of two significands lies in the middle of two of 8 bits."""
+    place = 1 << (first * second).bit_length() - 8
+    return first * second % place == place // 2
+
+
+HALFWAY = [
+    (first, second)
+    for first in range(128, 256)
+    for second in range(first, 256)
+    if _ends_halfway(first, second)
+]
+
+
+def normal(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def integers(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return rng.integers(-255, 256, shape).astype(np.float32)
+
+
+def wide(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return np.ldexp(normal(rng, shape), rng.integers(-40, 41, shape)).astype(np.float32)
+
+
+def tiny(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return normal(rng, shape) * np.float32(2.0**-66)
+
+
+def huge(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return normal(rng, shape) * np.float32(2.0**62)
+
+
+def sparse(rng: Generator, shape: tuple[int, int]) -> Floats:
+    return normal(rng, shape) * rng.integers(-1, 2, shape).astype(np.float32)
+
+
+def one_special(rng: Generator, shape: tuple[int, int]) -> Floats:
+    numbers = normal(rng, shape)
+    numbers[-1, -1] = rng.choice(np.float32([np.inf, -np.inf, np.nan, 3e38, 1e-40]))
+    return numbers
+
+
+KINDS = [normal, integers, wide, tiny, huge, sparse, one_special]
+
+
+@each_set
+@pytest.mark.parametrize("make", KINDS)
+def test_long_sums_are_those_of_the_scalar_kernels(
+    used: Kernels, make: Callable[[Generator, tuple[int, int]], Floats]
+) -> None:
+    rng = np.random.default_rng(3)
+    for rows, inner, columns in ((29, 450, 70), (12, 193, 33)):
+        a = round_array(make(rng, (rows, inner)), BF16)
+        b = round_array(make(rng, (inner, columns)), BF16)
+        got = used.matmul(a, b, PROFILE)
+        assert same_bits(got, SCALAR.matmul(a, b, PROFILE))
+        corner = product(PROFILE, a[-1:], b[:, -1:])
+        assert same_bits(got[-1:, -1:], corner)
+
+
+@each_set
+def test_what_comes_before_a_product_that_ends_halfway(used: Kernels) -> None:
+    """However small it is, it says where that is rounded to; and where nothing does, evenness."""
+    before = np.float32([0, *(sign * 2.0**-power for power in range(14, 60) for sign in (1, -1))])
+    chosen = np.float32(HALFWAY[:: len(HALFWAY) // 40])
+    a = np.stack([np.ones(len(before), np.float32), np.ones(len(before), np.float32)], axis=1)
+    for first, second in chosen:
+        a[:, 0], a[:, 1] = before * first * second, first
+        b = np.float32([[1, 1], [second, -second]])
+        a[:, 0] = round_array(a[:, 0], BF16)
+        assert same_bits(used.matmul(a, b, PROFILE), product(PROFILE, a, b))
+
+
+def test_rounding_before_would_differ() -> None:
+    """What the test above asks for is not what a multiply-add of float32, rounded again, gives."""
+    first, second = HALFWAY[0]
+    for small in (2.0**-20, -(2.0**-20)):
+        exact = float(
+            product(PROFILE, np.float32([[small, first]]), np.float32([[1], [second]]))[0, 0]
+        )
+        assert (exact > first * second) == (small > 0)
