@@ -33,7 +33,12 @@ from onnxbf.training.graphs import TrainingGraphs, build_graphs
 THREADS = (1, 2)
 THEIRS = "com.microsoft"
 BATCH, VOCABULARY = 32, 1000  # of the transformer
-ONNX = ("MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss")  # of ONNX's domain in ONNX Runtime
+ONNX = (  # of ONNX's domain in ONNX Runtime
+    "LayerNormalization",
+    "MaxPool",
+    "MaxPoolGrad",
+    "SoftmaxCrossEntropyLoss",
+)
 INDICES = "indices"
 Feeds = dict[str, Array]
 
@@ -112,6 +117,10 @@ def nodes() -> Iterator[Pair]:
     feeds = {"dy": normal(*shape), "x": normal(*shape), "scale": normal(WIDTH), **statistics_}
     outputs = ("dx", "dscale", "dbias")
     yield single("LayerNormalizationGrad", "transformer", feeds, outputs, axis=-1, epsilon=1e-5)
+    feeds = {"x": normal(*shape), "scale": normal(WIDTH), "bias": normal(WIDTH)}
+    yield single("LayerNormalization", "transformer", feeds, ("y", "mean", "inverse"), axis=-1)
+    scores = {name: abs(normal(BATCH, 4, LENGTH, LENGTH)) for name in ("dy", "y")}
+    yield single("SoftmaxGrad_13", "transformer", scores, ("dx",), axis=-1)
     for rows in (1000, 30000):
         indices = np.random.default_rng(0).integers(0, rows, (BATCH, LENGTH))
         feeds = {"shape": np.array([rows, WIDTH]), "indices": indices, "dy": normal(*shape)}

@@ -262,6 +262,17 @@ class SoftmaxCrossEntropyLossGrad(OpRun):
         return ((gradient * np.where(counted, scale, 0)[:, None]).astype(np.float32),)
 
 
+class SoftmaxGrad_13(OpRun):
+    """The gradient of Softmax along the last dimension, from its output."""
+
+    op_domain = DOMAIN
+
+    def _run(self, dy: Floats, y: Floats, axis: int = -1) -> tuple[Floats]:
+        shares = y.astype(np.float64)
+        mean = (dy * shares).sum(-1, keepdims=True)
+        return ((shares * (dy - mean)).astype(np.float32),)
+
+
 GRADIENT_OPS: list[type[OpRun]] = [
     ReluGrad,
     ConvGrad,
@@ -271,4 +282,5 @@ GRADIENT_OPS: list[type[OpRun]] = [
     MaxPoolGrad,
     SoftmaxCrossEntropyLoss,
     SoftmaxCrossEntropyLossGrad,
+    SoftmaxGrad_13,
 ]

@@ -165,11 +165,25 @@ class Softmax(SumOp):
         return (np.asarray(cast_as(y, cast_y)),)
 
 
+def _in_float64(
+    x: Floats, scale: Floats, bias: Floats | None, axis: int, epsilon: float
+) -> tuple[Floats, ...]:
+    """LayerNormalization in another arithmetic than kernels'."""
+    inner = tuple(range(axis % x.ndim, x.ndim))
+    mean = x.mean(inner, keepdims=True, dtype=np.float64)
+    inverse = 1 / np.sqrt(((x - mean) ** 2).mean(inner, keepdims=True) + epsilon)
+    shape = x.shape[axis % x.ndim :]
+    y = (x - mean) * inverse * scale.reshape(shape)
+    if bias is not None and bias.size:
+        y = y + bias.reshape(shape)
+    return tuple(np.asarray(array, np.float32) for array in (y, mean, inverse))
+
+
 class LayerNormalization(SumOp):
     """ONNX's LayerNormalization, in the order of operations that its description has.
 
     m = sum(x) / n, d = x - m, v = sum(d * d) / n, r = 1 / sqrt(v + epsilon),
-    y = d * r * scale + bias.
+    y = d * r * scale + bias. Without an arithmetic, in float64, rounded once.
     """
 
     def _run(
@@ -188,6 +202,9 @@ class LayerNormalization(SumOp):
         seed: int = 0,
         node: int = 0,
     ) -> tuple[Floats, ...]:
+        names = self.onnx_node.output
+        if not arithmetic:
+            return _in_float64(x, scale, bias, axis, epsilon)[: len(names)]
         x, profile, key = cast_as(x, cast_a), self.profile(arithmetic), key_of(seed, node, step)
         first = self.place(axis, x)
         over, shape = [*range(first, x.ndim)], x.shape[first:]
@@ -201,4 +218,4 @@ class LayerNormalization(SumOp):
             if bias is not None and bias.size:
                 y = y + bias.reshape(shape)
         results = (np.asarray(cast_as(plain(y), cast_y)), mean, inverse)
-        return results[: len(self.onnx_node.output)]
+        return results[: len(names)]

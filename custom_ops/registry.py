@@ -91,6 +91,7 @@ TRAINING_OPS = (
         {"reduction": "mean"},
         "the gradient of the logits",
     ),
+    CustomOp("SoftmaxGrad_13", ("dy", "y"), {"axis": -1}, "the gradient of Softmax along rows"),
 )
 
 OPS: dict[str, CustomOp] = {
@@ -214,7 +215,7 @@ OPS: dict[str, CustomOp] = {
             "LayerNormalization",
             ("x", "scale", "bias?", "step?"),
             {**SUM_DEFAULTS, "axis": -1, "epsilon": 1e-5, "stash_type": 1},
-            "ONNX's LayerNormalization, its sums under an arithmetic profile",
+            "ONNX's LayerNormalization, its sums under an arithmetic profile, or in float32",
         ),
         CustomOp(
             "SoftmaxGrad",

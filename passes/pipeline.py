@@ -9,7 +9,7 @@ from typing import overload
 import onnx
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, TRAINING_OPS
+from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import UnsupportedError
 from onnxbf.files import check_proto, load_model
 from onnxbf.formats import NumberFormat, parse_format
@@ -24,6 +24,7 @@ from onnxbf.passes.infer_shapes import InferShapes
 from onnxbf.passes.infer_types import ForgetTypes, InferTypes
 from onnxbf.passes.insert_quantize import InsertQuantize
 from onnxbf.passes.lower_portable import LowerPortable
+from onnxbf.passes.replace_gradients import is_replaced
 from onnxbf.passes.round_weight_gradients import RoundWeightGradients
 from onnxbf.passes.saturate_constants import SaturateConstants
 from onnxbf.passes.scale_states import ScaleByCurrent
@@ -87,9 +88,8 @@ def rewrite(
 def converted_with(model: ir.Model) -> str | None:
     """The recipe that a model was rewritten with before; None for a model that never was."""
     recipe = model.metadata_props.get(RECIPE_KEY)
-    harmless = {op.name for op in TRAINING_OPS}  # they stand in graphs that round nothing
-    rewritten = any(
-        node.domain == DOMAIN and node.op_type not in harmless
+    rewritten = any(  # those that replace gradients stand in graphs that round nothing
+        node.domain == DOMAIN and not is_replaced(node)
         for graph in all_graphs(model)
         for node in graph
     )

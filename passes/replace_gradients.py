@@ -19,7 +19,9 @@ from onnxbf.operators import STANDARD_DOMAINS
 from onnxbf.passes.base import GraphPass
 
 _ORIGIN = "com.microsoft"
-_ONNX = frozenset({"MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss"})  # of ONNX's domain there
+_ONNX = frozenset(  # of ONNX's domain there
+    {"LayerNormalization", "MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss"}
+)
 _SIZES = "spatial"
 _FEWEST_MAPS, _LARGEST_RANK = 8, 5
 _FLOATS = frozenset({ir.DataType.FLOAT})
@@ -30,7 +32,7 @@ class ReplaceGradients(GraphPass):
     """Replace these nodes of a gradient graph where they are in float32 and it pays."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [node for node in model.graph if _is_replaced(node)]
+        found = [node for node in model.graph if _is_to_be_replaced(node)]
         for node in found:
             node.domain = DOMAIN
             if node.op_type == "MaxPoolGrad":
@@ -44,12 +46,19 @@ def restore_gradients(model: ir.Model) -> None:
     """Undo it: for runtimes that are to do without our operators."""
     for graph in all_graphs(model):
         for node in graph:
-            if node.domain == DOMAIN and node.op_type in _COVERED:
+            if is_replaced(node):
                 node.domain = "" if node.op_type in _ONNX else _ORIGIN
                 node.attributes.pop(_SIZES, None)
 
 
-def _is_replaced(node: ir.Node) -> bool:
+def is_replaced(node: ir.Node) -> bool:
+    """Whether it is a node of ours that computes what ONNX Runtime's would have computed."""
+    return (
+        node.domain == DOMAIN and node.op_type in _COVERED and "arithmetic" not in node.attributes
+    )
+
+
+def _is_to_be_replaced(node: ir.Node) -> bool:
     covered = _COVERED.get(node.op_type)
     return covered is not None and node.domain in STANDARD_DOMAINS and covered(node)
 
@@ -82,7 +91,19 @@ def _gather(node: ir.Node) -> bool:
 
 
 def _layer_norm(node: ir.Node) -> bool:
+    return all(_are_floats(node, index) for index, _ in enumerate(node.inputs))
+
+
+def _layer_norm_gradient(node: ir.Node) -> bool:
     return _are_floats(node, 0, 1, 2, 3, 4)
+
+
+def _softmax_gradient(node: ir.Node) -> bool:
+    """Only along the last dimension."""
+    y = node.inputs[1]
+    if y is None or y.shape is None or not _are_floats(node, 0, 1):
+        return False
+    return node.attributes.get_int("axis", -1) in (-1, len(y.shape) - 1)
 
 
 def _sizes(image: ir.Value) -> list[int]:
@@ -135,9 +156,11 @@ _COVERED: dict[str, Callable[[ir.Node], bool]] = {
     "ReluGrad": _relu,
     "ConvGrad": _conv,
     "GatherGrad": _gather,
-    "LayerNormalizationGrad": _layer_norm,
+    "LayerNormalization": _layer_norm,
+    "LayerNormalizationGrad": _layer_norm_gradient,
     "MaxPool": _pool,
     "MaxPoolGrad": _pool_gradient,
+    "SoftmaxGrad_13": _softmax_gradient,
     "SoftmaxCrossEntropyLoss": _loss,
     "SoftmaxCrossEntropyLossGrad": _loss_gradient,
 }

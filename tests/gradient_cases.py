@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnxbf.custom_ops.registry import DOMAIN
 from tests.small_models import model, value
 
 Arrays = Mapping[str, NDArray[Any]]
-_DOMAINS = {"MaxPool": "", "MaxPoolGrad": "", "SoftmaxCrossEntropyLoss": ""}
+_ONNX = ("MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss", "LayerNormalization")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Case:
 
 def domain_of(case: Case) -> str:
     """Where ONNX Runtime has the operator."""
-    return _DOMAINS.get(case.op_type, "com.microsoft")
+    return "" if case.op_type in _ONNX else "com.microsoft"
 
 
 def single(case: Case, *, domain: str = DOMAIN) -> onnx.ModelProto:
@@ -228,6 +228,41 @@ def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
     )
 
 
+def _normalized(*shape: int, axis: int = -1, asked: int = 3, has_bias: bool = True) -> Case:
+    feeds = {
+        "x": _normal(0, *shape) * np.float32(3) + np.float32(1),
+        "scale": _normal(2, *shape[axis % len(shape) :]),
+        **({"bias": _normal(3, *shape[axis % len(shape) :])} if has_bias else {}),
+    }
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        inner = tuple(range(axis % len(shape), len(shape)))
+        inverse = evaluate(replace(case, outputs=("y", "mean", "inverse")))["inverse"]
+        largest = np.abs(feeds["x"]).max(inner, keepdims=True)
+        return {
+            "y": 2 * largest * inverse * np.abs(feeds["scale"]) + np.abs(feeds.get("bias", 0)),
+            "mean": largest,
+            "inverse": inverse * (1 + largest**2 * inverse**2),
+        }
+
+    name, outputs = f"{shape}, {axis}, {asked}, {has_bias}", ("y", "mean", "inverse")[:asked]
+    case = Case(name, "LayerNormalization", feeds, outputs, magnitudes, {"axis": axis}, terms=8)
+    return case
+
+
+def _softmax(*shape: int, axis: int = -1) -> Case:
+    scores = _normal(0, *shape).astype(np.float64) * 4
+    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    feeds = {"dy": _normal(1, *shape), "y": shares.astype(np.float32)}
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        dy, y = np.abs(feeds["dy"]), feeds["y"]
+        return {"dx": y * (dy + (dy * y).sum(-1, keepdims=True))}
+
+    attributes = {"axis": axis}
+    return Case(f"{shape}, {axis}", "SoftmaxGrad_13", feeds, ("dx",), magnitudes, attributes)
+
+
 _POOLED: dict[str, tuple[list[int], dict[str, Any]]] = {
     "halves": ([3, 5, 32, 32], {"kernel_shape": [2, 2], "strides": [2, 2]}),
     "halves of odd images": ([2, 3, 7, 17], {"kernel_shape": [2, 2], "strides": [2, 2]}),
@@ -344,6 +379,16 @@ CASES: list[Case] = [
     _layer_norm(4, 37, axis=0),
     _layer_norm(2, 3, 5, 7, axis=2),
     _layer_norm(6, 50, asked="weights"),
+    _normalized(3, 7, 128),
+    _normalized(5, 3, asked=1),
+    _normalized(300, 37, asked=2, has_bias=False),
+    _normalized(2, 3, 5, 7, axis=2),
+    _normalized(0, 8),
+    _softmax(4, 9, 64),
+    _softmax(2, 3, 5, 37, axis=3),
+    _softmax(3, 1),
+    _softmax(0, 8),
+    _softmax(3, 9001),
     *(_pool(name) for name in _POOLED),
     *(_pool_gradient(name) for name in _POOLED),
     *(_loss(name) for name in _LOSSES),

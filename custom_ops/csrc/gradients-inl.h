@@ -5,6 +5,7 @@
 #include "loss-inl.h"
 #include "norm_gradient-inl.h"
 #include "pooling-inl.h"
+#include "rows-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -33,7 +34,8 @@ void add(const float* terms, float* sums, int64_t count) {
 
 constexpr GradientKernels gradient_kernels = {relu,       add,        transpose,
                                               weight_unit, input_unit, layer_norm,
-                                              max_pool,   cross_entropy, cross_entropy_gradient};
+                                              max_pool,   cross_entropy, cross_entropy_gradient,
+                                              normalize,  softmax_gradient};
 
 }  // namespace
 }  // namespace onnxbf::ONNXBF_INSTRUCTION_SET

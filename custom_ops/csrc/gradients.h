@@ -44,6 +44,21 @@ struct NormRows {
   int64_t count, width;
 };
 
+// Rows of a layer normalization of x; bias, mean and inverse_deviation: nullptr where there is none.
+struct NormalizedRows {
+  const float *x, *scale, *bias;  // scale, bias: one row
+  float epsilon;
+  float *y, *mean, *inverse_deviation;
+  int64_t count, width;
+};
+
+// Rows of y = Softmax(x). `dx` may be `dy`.
+struct SoftmaxGradientRows {
+  const float *dy, *y;
+  float* dx;
+  int64_t count, width;
+};
+
 // Images of one channel, one after the other, from whose windows the largest numbers are taken. Arrays:
 // height, width.
 struct PoolPlanes {
@@ -94,6 +109,8 @@ struct GradientKernels {
   void (*max_pool)(const PoolPlanes& planes);
   void (*cross_entropy)(const LossRows& rows);
   void (*cross_entropy_gradient)(const LossGradientRows& rows);
+  void (*normalize)(const NormalizedRows& rows);
+  void (*softmax)(const SoftmaxGradientRows& rows);  // its gradient
 };
 
 // The first of `count` rows that tile `index` of `tiles` holds: they differ by one at most.

@@ -51,6 +51,7 @@ Domain make_domain(const ort::Api& api) {
   add(max_pool_grad_operator(api));
   add(cross_entropy_operator(api));
   add(cross_entropy_grad_operator(api));
+  add(softmax_grad_13_operator(api));
   return domain;
 }
 

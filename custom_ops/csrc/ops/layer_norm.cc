@@ -1,8 +1,10 @@
 #include <cmath>
+#include <variant>
 
 #include "ops/around_sums.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
+#include "ops/float_rows.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
 
@@ -12,18 +14,9 @@ namespace {
 const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
 
 // ONNX's LayerNormalization, whose two sums are under an arithmetic profile.
-class LayerNormalization {
+class ProfiledLayerNormalization {
  public:
-  static constexpr const char* kName = "LayerNormalization";
-  static constexpr ort::Parameter kInputs[] = {
-      {ort::kFloat}, {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kInt64, ort::kOptional}};
-  static constexpr ort::Parameter kOutputs[] = {
-      {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kFloat, ort::kOptional}};
-  static constexpr bool kInPlace = false;
-
-  static void infer(const ort::Inference&) {}
-
-  explicit LayerNormalization(const ort::KernelAttributes& node)
+  explicit ProfiledLayerNormalization(const ort::KernelAttributes& node)
       : compute_(node),
         name_(node.node_name()),
         axis_(node.integer("axis", -1)),
@@ -134,6 +127,38 @@ class LayerNormalization {
   int64_t axis_;
   float epsilon_;
   mutable ScratchPool scratch_;
+};
+
+// The one or the other, as a profile is named or not.
+class LayerNormalization {
+ public:
+  static constexpr const char* kName = "LayerNormalization";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kInt64, ort::kOptional}};
+  static constexpr ort::Parameter kOutputs[] = {
+      {ort::kFloat}, {ort::kFloat, ort::kOptional}, {ort::kFloat, ort::kOptional}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit LayerNormalization(const ort::KernelAttributes& node) {
+    if (node.text("arithmetic").empty()) {
+      kernel_.emplace<FloatLayerNormalization>(node);
+    } else {
+      kernel_.emplace<ProfiledLayerNormalization>(node);
+    }
+  }
+
+  void compute(const ort::Context& context) const {
+    if (const auto* floats = std::get_if<FloatLayerNormalization>(&kernel_)) {
+      floats->compute(context);
+    } else {
+      std::get<ProfiledLayerNormalization>(kernel_).compute(context);
+    }
+  }
+
+ private:
+  std::variant<std::monostate, FloatLayerNormalization, ProfiledLayerNormalization> kernel_;
 };
 
 }  // namespace

@@ -43,5 +43,6 @@ const ort::CustomOp* max_pool_operator(const ort::Api& api);
 const ort::CustomOp* max_pool_grad_operator(const ort::Api& api);
 const ort::CustomOp* cross_entropy_operator(const ort::Api& api);
 const ort::CustomOp* cross_entropy_grad_operator(const ort::Api& api);
+const ort::CustomOp* softmax_grad_13_operator(const ort::Api& api);
 
 }  // namespace onnxbf

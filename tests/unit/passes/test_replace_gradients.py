@@ -19,7 +19,7 @@ from onnxbf.report import Report
 from onnxbf.training.graphs import build_graphs
 
 MODELS = Path(__file__).parents[2] / "models"
-NAMES = {op.name for op in TRAINING_OPS}
+NAMES = {"LayerNormalization", *(op.name for op in TRAINING_OPS)}
 
 
 def replaced(model: ir.Model) -> ir.Model:
@@ -98,6 +98,16 @@ def test_other_operators_of_ours_are_one() -> None:
     assert convert(model, "bf16")[1].already_converted
 
 
+@pytest.mark.parametrize("arithmetic", ["", '<arithmetic = "exact">'])
+def test_a_layer_normalization_of_ours_is_one_under_a_profile(arithmetic: str) -> None:
+    model = parsed(f"""float[2, 4] x, float[4] scale) => (float[2, 4] y) {{
+        [norm] y = ai.onnxbf.LayerNormalization {arithmetic} (x, scale)
+    }}""")
+    assert convert(model, "bf16")[1].already_converted is bool(arithmetic)
+    restore_gradients(model)
+    assert domains(model) == {"norm": "ai.onnxbf" if arithmetic else ""}
+
+
 @pytest.mark.parametrize(
     "node",
     [
@@ -110,11 +120,14 @@ def test_other_operators_of_ours_are_one() -> None:
         "y, p = SoftmaxCrossEntropyLoss (rows, label, weights)",
         "y = com.microsoft.SoftmaxCrossEntropyLossGrad (dy, rows, label, weights)",
         "y = MaxPoolGrad <kernel_shape = [2, 2]> (x, places)",
+        "y = com.microsoft.SoftmaxGrad_13 <axis = 1> (x, x)",
+        "y = LayerNormalization (x, double_scale)",
     ],
 )
 def test_what_our_kernels_do_not_offer_is_left_alone(node: str) -> None:
     model = parsed(f"""float[1, 4, 6, 6] x, int64[1, 6, 6] labels, int64[1, 4, 6, 6] places,
-        float[2, 3] rows, int64[2] label, float[3] weights, float dy) => (float[n] y) {{
+        float[2, 3] rows, int64[2] label, float[3] weights, double[6] double_scale,
+        float dy) => (float[n] y) {{
         [node] {node}
     }}""")
     assert domains(replaced(model)) == domains(model)
