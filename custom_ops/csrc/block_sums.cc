@@ -79,6 +79,19 @@ void BlockSums::add_products(const Block& block, int64_t begin, int64_t end, flo
   }
 }
 
+bool BlockSums::is_direct() const {
+  return is_divisible() && !has_instruction() && kernel() == tiles_.float32;
+}
+
+void BlockSums::add_direct(const Block& block, int64_t begin, int64_t count, const float* image,
+                           const int64_t* inner, const DirectColumns& columns,
+                           float* sums) const {
+  for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
+    tiles_.direct(rows_of(row), arithmetic_.flush, count, left(block, row) + begin * tiles_.rows,
+                  image, inner, columns, sums);
+  }
+}
+
 void BlockSums::add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const {
   const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
   const uint32_t* b = pairs(block.b) + (first - block.begin) / 2 * tiles_.columns;

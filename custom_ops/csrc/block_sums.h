@@ -40,6 +40,11 @@ class BlockSums {
   // Adds the products [begin, end) to the sums of all tiles, those of a part at a time. The caller has set
   // the floating-point environment.
   void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const;
+  // Whether products may be taken from images as they lie.
+  bool is_direct() const;
+  // Adds `count` products of an image, the first of which is the product `begin` of their sums. As above.
+  void add_direct(const Block& block, int64_t begin, int64_t count, const float* image,
+                  const int64_t* inner, const DirectColumns& columns, float* sums) const;
   // Makes NaNs what the profile says. False where that takes panels of b, and there are none.
   bool settle_nans(const Block& block, float* sums) const;
 

@@ -39,6 +39,7 @@ class Multiplication {
         sums_cast_(kernels),
         result_cast_(kernels) {
     sums_.read(a_);
+    if (late_ && sums_.is_direct()) order_images();
     sums_cast_.add(arithmetic.result);
     result_cast_.add(product.result);
   }
@@ -60,6 +61,25 @@ class Multiplication {
 
   int64_t images_of_each() const {
     return static_cast<int64_t>(images_->from.size()) / batch();
+  }
+
+  // Where the products that come by whole pairs stand in an image, in the profile's order: for what takes
+  // them as they lie.
+  void order_images() {
+    const bool turned = arithmetic_.step == kOddFirst;
+    const int64_t period = images_->period(), whole = turned ? period / 2 * 2 : period;
+    if (images_of_each() > 1 && whole < period) return;
+    for (int64_t k = 0; k < whole; ++k) {
+      order_.push_back(images_->inner[static_cast<size_t>(turned ? k ^ 1 : k)]);
+    }
+  }
+
+  DirectColumns find_columns(int64_t column) const {
+    const int64_t first = column * tiles_.columns;
+    const int64_t count = std::min(tiles_.columns, product_.columns - first);
+    if (order_.empty()) return {};
+    return onnxbf::find_columns(images_->outer.data() + first, count,
+                                tiles_.columns / tiles_.vectors, tiles_.vectors);
   }
 
   void pack(const Packing& packing, const ParallelFor& parallel) const {
@@ -111,7 +131,7 @@ class Multiplication {
         const int64_t panels = count * b_.panels();
         const int64_t of_task = std::clamp<int64_t>(panels / kFewTasks, 1, kMostPanels);
         parallel((panels + of_task - 1) / of_task, [&](int64_t i) {
-          compute_late(first * b_.panels() + i * of_task,
+          compute_late(canvases, first * b_.panels() + i * of_task,
                        first * b_.panels() + std::min((i + 1) * of_task, panels));
         });
       } else {
@@ -121,20 +141,51 @@ class Multiplication {
     }
   }
 
-  // All products of some panels of b, each of which exists no longer than that.
-  void compute_late(int64_t begin, int64_t end) const {
+  // All products of some panels of b, each of which exists no longer than that, or never.
+  void compute_late(const Canvases& canvases, int64_t begin, int64_t end) const {
     const int64_t largest = kRowBlock / tiles_.rows;
     const Panels own(1, b_.panel_floats());
     for (int64_t i = begin; i < end; ++i) {
       const int64_t batch = i / b_.panels(), column = i % b_.panels();
-      {
-        const FloatEnvironment nearest(false);
-        b_.fill(batch, column, own[0]);
-      }
+      const DirectColumns columns = find_columns(column);
+      if (!columns.fits) fill(batch, column, own[0]);
       for (int64_t first = 0; first < a_.panels(); first += largest) {
-        compute({batch, first, std::min(first + largest, a_.panels()), column, own[0]});
+        Block block{batch, first, std::min(first + largest, a_.panels()), column, own[0]};
+        columns.fits ? compute_direct(canvases, columns, block, own[0]) : compute(block);
       }
     }
+  }
+
+  void fill(int64_t batch, int64_t column, float* panel) const {
+    const FloatEnvironment nearest(false);
+    b_.fill(batch, column, panel);
+  }
+
+  // `panel`: memory for what is packed all the same, a last pair that is none, and all where there are NaNs.
+  void compute_direct(const Canvases& canvases, const DirectColumns& columns, Block block,
+                      float* panel) const {
+    alignas(64) float sums[kLargestBlock];
+    std::fill_n(sums, (block.last - block.first) * sums_.tile_size(), 0.0f);
+    const auto direct = static_cast<int64_t>(order_.size());
+    if (direct < sums_.depth()) {
+      const FloatEnvironment nearest(false);
+      b_.fill(block.batch, block.column, direct, sums_.depth(), panel);
+    }
+    {
+      const FloatEnvironment environment(arithmetic_.flush);
+      sums_.add_direct(block, 0, direct, canvases.image(block.batch, 0), order_.data(), columns,
+                       sums);
+      block.b = panel;
+      block.begin = direct;
+      sums_.add_products(block, direct, sums_.depth(), sums);
+    }
+    block.b = nullptr;
+    const FloatEnvironment nearest(false);
+    if (finish(block, sums)) return;
+    b_.fill(block.batch, block.column, panel);
+    block.b = panel;
+    block.begin = 0;
+    finish(block, sums);
   }
 
   // Long sums, of many images: those of some images at a time, to sums that stay.
@@ -149,7 +200,7 @@ class Multiplication {
     Canvases canvases(*images_, batch(), batch(), together);
     b_.take(canvases);
     const Panels sums(right_panels_, a_.panels() * sums_.tile_size());
-    const Panels panels(few ? right_panels_ : 0, b_.floats_of(together * period + 1));
+    const Panels panels(few && order_.empty() ? right_panels_ : 0, b_.floats_of(together * period + 1));
     for (int64_t i = 0; i < right_panels_; ++i) {
       std::fill_n(sums[i], a_.panels() * sums_.tile_size(), 0.0f);
     }
@@ -158,7 +209,11 @@ class Multiplication {
       canvases.choose(0, batch(), first, last - first);
       lay_out(canvases, parallel);
       const int64_t begin = first * period, end = last == all ? sums_.depth() : last * period;
-      few ? add_few(parallel, begin, end, panels, sums) : add_many(parallel, begin, end, sums);
+      if (!order_.empty()) {
+        add_images(parallel, canvases, first, last, sums);
+      } else {
+        few ? add_few(parallel, begin, end, panels, sums) : add_many(parallel, begin, end, sums);
+      }
     }
     std::atomic<bool> right{true};
     parallel(right_panels_ * a_.panels(), [&](int64_t i) {
@@ -191,23 +246,49 @@ class Multiplication {
     });
   }
 
+  // The products of images [first, last), as they lie, where columns do so that this can be; tasks have a
+  // tile where there are few panels, else all of one.
+  void add_images(const ParallelFor& parallel, const Canvases& canvases, int64_t first,
+                  int64_t last, const Panels& sums) const {
+    const int64_t period = images_->period();
+    const int64_t tasks = right_panels_ <= kFewPanels ? a_.panels() : 1;
+    parallel(right_panels_ * tasks, [&](int64_t i) {
+      const int64_t index = i / tasks, batch = index / b_.panels(), column = index % b_.panels();
+      const int64_t row = i % tasks * (a_.panels() / tasks);
+      const Block block{batch, row, row + a_.panels() / tasks, column, nullptr};
+      float* of_block = sums[index] + row * sums_.tile_size();
+      const DirectColumns columns = find_columns(column);
+      if (!columns.fits) return add_packed(block, first * period, last * period, of_block);
+      const FloatEnvironment environment(arithmetic_.flush);
+      for (int64_t image = first; image < last; ++image) {
+        sums_.add_direct(block, image * period, period, canvases.image(batch, image),
+                         order_.data(), columns, of_block);
+      }
+    });
+  }
+
   // The same of many panels: tasks have one of them, of which they pack a part at a time.
   void add_many(const ParallelFor& parallel, int64_t begin, int64_t end,
                 const Panels& sums) const {
     parallel(right_panels_, [&](int64_t index) {
-      const int64_t batch = index / b_.panels(), column = index % b_.panels();
-      const Panels own(1, b_.floats_of(kDepthBlock));
-      for (int64_t start = begin; start < end; start += kDepthBlock) {
-        const int64_t stop = std::min(start + kDepthBlock, end);
-        {
-          const FloatEnvironment nearest(false);
-          b_.fill(batch, column, start, stop, own[0]);
-        }
-        const FloatEnvironment environment(arithmetic_.flush);
-        const Block block{batch, 0, a_.panels(), column, own[0], start};
-        sums_.add_products(block, start, stop, sums[index]);
-      }
+      const Block block{index / b_.panels(), 0, a_.panels(), index % b_.panels(), nullptr};
+      add_packed(block, begin, end, sums[index]);
     });
+  }
+
+  void add_packed(Block block, int64_t begin, int64_t end, float* sums) const {
+    const Panels own(1, b_.floats_of(kDepthBlock));
+    block.b = own[0];
+    for (int64_t start = begin; start < end; start += kDepthBlock) {
+      const int64_t stop = std::min(start + kDepthBlock, end);
+      {
+        const FloatEnvironment nearest(false);
+        b_.fill(block.batch, block.column, start, stop, own[0]);
+      }
+      const FloatEnvironment environment(arithmetic_.flush);
+      block.begin = start;
+      sums_.add_products(block, start, stop, sums);
+    }
   }
 
   void compute(const Block& block) const {
@@ -281,6 +362,7 @@ class Multiplication {
   bool by_parts_;         // whether they are laid out and summed some at a time
   bool late_;             // whether panels of b are packed one by one
   Packing b_;
+  std::vector<int64_t> order_;  // of images that are taken as they lie; else empty
   Casts sums_cast_, result_cast_;  // before and after what is added
 };
 

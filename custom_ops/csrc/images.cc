@@ -50,11 +50,10 @@ float* Canvases::lay_out(int64_t index) const {
 
 void Canvases::gather(GatherFunction function, int64_t product, const PanelPart& part) const {
   const PanelRuns runs = find_runs(images_.outer.data() + part.first, part.count);
-  const int64_t period = images_.period(), floats = images_.floats();
+  const int64_t period = images_.period();
   for (int64_t k = part.begin; k < part.end;) {
     const int64_t place = k % period, rows = std::min(period - place, part.end - k);
-    const int64_t image = (k / period - first_image_) * products_ + product - first_product_;
-    function(runs, memory_.data() + image * floats, images_.inner.data() + place, rows,
+    function(runs, image(product, k / period), images_.inner.data() + place, rows,
              part.places + (k - part.begin), part.to);
     k += rows;
   }

@@ -44,6 +44,12 @@ class Canvases {
     for (int64_t i = task * together_; i < end; ++i) round(lay_out(i), images_.part_floats);
   }
 
+  // Image `number` of a product.
+  const float* image(int64_t product, int64_t number) const {
+    const int64_t index = (number - first_image_) * products_ + product - first_product_;
+    return memory_.data() + index * images_.floats();
+  }
+
   // What a panel of a product takes from them.
   void gather(GatherFunction function, int64_t product, const PanelPart& part) const;
 

@@ -6,6 +6,7 @@
 #include "gradients.h"
 #include "aligned.h"
 #include "block.h"
+#include "direct.h"
 #include "panels.h"
 #include "plan.h"
 #include "range.h"
@@ -84,8 +85,9 @@ struct SmallTile {
 using SmallFunction = bool (*)(const SmallTile& tile);
 
 struct TileKernels {
-  int64_t rows, columns;
+  int64_t rows, columns, vectors;  // in which the columns come
   GatherFunction gather;
+  DirectFunction direct;
   TileFunction float32;  // FP32 multiply-adds; the others as Step and the accumulator say
   RowsFunction float32_rows;
   AddFunction add_float32;

@@ -9,6 +9,7 @@
 #include "bfloat16-inl.h"
 #include "block-inl.h"
 #include "codes-inl.h"
+#include "direct-inl.h"
 #include "elementwise-inl.h"
 #include "exponential-inl.h"
 #include "gemm-inl.h"
@@ -51,7 +52,9 @@ const Kernels kernels = {
     {
         kRows,
         kVectors * kLanes,
+        kVectors,
         gather,
+        direct<>,
         tile_float32,
         tile_rows,
         add_tile<Float32>,

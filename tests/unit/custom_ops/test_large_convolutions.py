@@ -59,6 +59,9 @@ CASES = {
     "few columns, an odd number of products": Case(9, 1, 13, (63, 63)),
     "many columns": Case(31, 32, 3, (33, 32)),
     "groups": Case(17, 4, 2, (32, 40), groups=3),
+    "two rows to a vector": Case(9, 8, 25, (12, 8)),
+    "three rows to a vector": Case(9, 3, 5, (12, 11)),
+    "rows of vectors, an odd number of products": Case(9, 3, 17, (14, 32)),
 }
 
 
