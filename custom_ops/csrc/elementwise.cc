@@ -137,8 +137,7 @@ class Runner {
   // `tiles`: of the program's first step that rounds, those of the next ones `stride` further on.
   Runner(const Kernels& kernels, const Program& program, const std::vector<const float*>& shared,
          RoundingTile* tiles, int64_t stride)
-      : kernels_(kernels), program_(program), shared_(shared), tiles_(tiles), stride_(stride),
-        exponents_(static_cast<size_t>(program.casts)) {}
+      : kernels_(kernels), program_(program), shared_(shared), tiles_(tiles), stride_(stride) {}
 
   // `tile`: the place of the group's first one.
   void run(const Group& group, int64_t tile, int64_t begin, int64_t end) {
@@ -170,7 +169,7 @@ class Runner {
     kernels_.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
   }
 
-  void round(const Cast& cast, Source from, float* out, int64_t count) {
+  void round(const Cast& cast, Source from, float* out, int64_t count) const {
     if (from.single) {
       std::fill_n(out, count, *from.numbers);
       from.numbers = out;
@@ -180,8 +179,7 @@ class Runner {
       kernels_.round[cast.kernel](cast.plan, key, from.numbers, out, 0, count, false);
     } else {
       kernels_.measure_rounding[cast.kernel](
-          cast.plan, key, from.numbers, out, 0, count,
-          &exponents_[static_cast<size_t>(cast.index)], tiles_ + cast.index * stride_ + tile_);
+          cast.plan, key, from.numbers, out, 0, count, tiles_ + cast.index * stride_ + tile_);
     }
   }
 
@@ -249,7 +247,6 @@ class Runner {
   const std::vector<const float*>& shared_;
   RoundingTile* tiles_;
   int64_t stride_, tile_ = 0;
-  std::vector<int32_t> exponents_;  // of casts: see MeasureRounding
   std::vector<float> copies_;
   alignas(64) float temporaries_[kMostTemporaries][kTile];
 };

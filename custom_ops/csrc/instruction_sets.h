@@ -26,12 +26,9 @@ using RoundFunction = void (*)(const Plan& plan, const RandomKey& key, const flo
                                int64_t begin, int64_t end, bool past_cache);
 using RandomFunction = void (*)(const RandomKey& key, uint32_t* words, int64_t begin, int64_t end);
 
-// Rounds the elements [begin, end), at most kTile, and says what that made of them. `exponent`: of
-// the power of two that numbers are divided by before they are squared, the one that is tried; then
-// the one that was right, which serves the next tile best.
+// Rounds the elements [begin, end), at most kTile, and says what that made of them.
 using MeasureRounding = void (*)(const Plan& plan, const RandomKey& key, const float* in,
-                                 float* out, int64_t begin, int64_t end, int32_t* exponent,
-                                 RoundingTile* tile);
+                                 float* out, int64_t begin, int64_t end, RoundingTile* tile);
 // What an update did to weights, before and after it, and to their rounded copies.
 using MeasureUpdate = void (*)(const float* update, const float* before, const float* after,
                                const float* copy_before, const float* copy_after, int64_t count,

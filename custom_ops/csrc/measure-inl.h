@@ -4,8 +4,9 @@
 // i % 32, the sums of a tile are added up in halves, and whoever calls adds up tiles in order. This
 // order, and no fused multiply-add, gives the same bits on every instruction set. A tile is summed
 // in float32, scaled so that squares neither overflow nor vanish, and that is what it costs: in
-// float64 it would take twice the time of rounding. All that is measured of ordinary numbers is
-// measured in the pass that rounds them.
+// float64 it would take twice the time of rounding. Where
+// a tile holds nothing but zeros and numbers within the format's range, a simpler rounder will do,
+// which makes up for the pass that finds out.
 #pragma once
 
 #include "round_range-inl.h"
@@ -56,16 +57,26 @@ inline uint32_t smallest_number(const Plan& plan) {
   return smallest < plan.flush_below ? plan.flush_below : smallest;
 }
 
+constexpr uint32_t kToEnd = kSign - 1;  // moves zero behind all others, as signed numbers
+
+struct Extremes {
+  uint32_t largest;  // magnitude
+  bool some_tiny;    // some that are not zero lie below the smallest number, and may become zero
+};
+
+inline Extremes extremes(const Plan& plan, const float* in, int64_t count) {
+  Word highest{}, lowest = all(kToEnd);
+  for_words({in}, count, [&](int64_t, const auto& read) {
+    const Word magnitude = read(0) & ~kSign;
+    highest = larger_of(highest, magnitude);
+    lowest = smaller_of(lowest, magnitude + kToEnd);
+  });
+  const auto tiny = greater(all(smallest_number(plan) + kToEnd), lowest);
+  return {largest_lane(highest), any_differs(tiny ? all(1) : Word{}, Word{})};
+}
+
 // The lanes of numbers other than zero that became zero. `from`, `to`: magnitudes.
 inline auto vanished(Word from, Word to) { return greater(from, Word{}) & greater(all(1), to); }
-
-inline uint32_t count_vanished(const float* in, const float* out, int64_t count) {
-  Word underflow{};
-  for_words({in, out}, count, [&](int64_t, const auto& read) {
-    underflow += vanished(read(0) & ~kSign, read(1) & ~kSign) ? all(1) : Word{};
-  });
-  return total(underflow);
-}
 
 // The exponent of a power of two that numbers are divided by before they are squared: a multiple of
 // 32, most often 0. What rounding added may be as large as the smallest number of the format.
@@ -122,7 +133,7 @@ inline void add_squares(const float* in, const float* out, int64_t count, int32_
 
 // Where numbers may not be finite, before or after.
 inline void measure_specials(const Plan& plan, const float* in, const float* out, int64_t count,
-                             int32_t* exponent, RoundingTile* tile) {
+                             RoundingTile* tile) {
   const Word one = all(1), infinity = all(kInfinity), last = all(kInfinity - 1);
   Word overflow{}, saturated{}, underflow{}, nan{}, highest{};
   alignas(64) float before[kTile], after[kTile];  // zero where either is not finite
@@ -141,121 +152,92 @@ inline void measure_specials(const Plan& plan, const float* in, const float* out
     store(after + i, both ? q : Word{});
     highest = larger_of(highest, both ? from : Word{});
   });
-  *exponent = scale_exponent(plan, largest_lane(highest));
-  add_squares(before, after, filled, *exponent, tile);
+  add_squares(before, after, filled, scale_exponent(plan, largest_lane(highest)), tile);
   tile->overflow = total(overflow);
   tile->saturated = total(saturated);
   tile->underflow = total(underflow);
   tile->nan = total(nan);
 }
 
-constexpr uint32_t kToEnd = kSign - 1;  // moves zero behind all others, as signed numbers
-
-// What a tile shows while it is rounded.
+// What whole rows of sums showed while they were rounded.
 struct Seen {
   Squares squares;
-  Word highest{}, lowest = all(kToEnd);  // magnitudes; the latter moved
+  Word underflow{};
 };
 
-// Rounds and squares in one pass. `copy`: where to put the numbers, too; nullptr: nowhere.
-template <bool kScaled, class Rounder, class Words>
-inline void round_seen(const Rounder& shared, const float* in, float* out, float* copy,
-                       int64_t count, const Words& words, float scale, Seen* so_far) {
+// `kCounts`: those that become zero, too.
+template <bool kScaled, bool kCounts, class Rounder, class Words>
+inline void round_seen(const Rounder& shared, const float* in, float* out, int64_t count,
+                       const Words& words, float scale, Seen* so_far) {
   const Rounder rounder = shared;  // of our own, as in round_lanes
   Seen seen = *so_far;
-  const auto block = [&](const float* from, float* to, int64_t i) {
+  for (int64_t i = 0; i < count; i += kSums) {
     Word before[kParts], after[kParts];
     ONNXBF_UNROLL
     for (int64_t part = 0; part < kParts; ++part) {
-      before[part] = load<Word>(from + part * kLanes);
-      if (copy != nullptr) store(copy + i + part * kLanes, before[part]);
-      after[part] = rounded(rounder, before[part], words, i + part * kLanes);
-      store(to + part * kLanes, after[part]);
+      const int64_t at = i + part * kLanes;
+      prefetch(in + at);
+      before[part] = load<Word>(in + at);
+      after[part] = rounded(rounder, before[part], words, at);
+      store(out + at, after[part]);
     }
     ONNXBF_UNROLL
     for (int64_t part = 0; part < kParts; ++part) {
-      const Word magnitude = before[part] & ~kSign;
-      seen.highest = larger_of(seen.highest, magnitude);
-      seen.lowest = smaller_of(seen.lowest, magnitude + kToEnd);
-      const Float number = float_of(before[part]), result = float_of(after[part]);
-      seen.squares.template add<kScaled>(part, number, result, scale);
+      seen.squares.template add<kScaled>(part, float_of(before[part]), float_of(after[part]), scale);
+      if constexpr (!kCounts) continue;
+      seen.underflow += vanished(before[part] & ~kSign, after[part] & ~kSign) ? all(1) : Word{};
     }
-  };
-  int64_t i = 0;
-  for (; i + kSums <= count; i += kSums) {
-    for (int64_t part = 0; part < kParts; ++part) prefetch(in + i + part * kLanes);
-    block(in + i, out + i, i);
-  }
-  if (i < count) {  // filled up with zeros, which no rounding changes
-    const size_t bytes = static_cast<size_t>(count - i) * sizeof(float);
-    float padded[kSums] = {};
-    __builtin_memcpy(padded, in + i, bytes);
-    block(padded, padded, i);
-    __builtin_memcpy(out + i, padded, bytes);
   }
   *so_far = seen;
 }
 
-template <class Rounder>
-inline Seen round_seen(const Rounder& rounder, const RandomKey& key, const float* in, float* out,
-                       float* copy, int64_t begin, int64_t end, int32_t exponent) {
-  Seen seen;
+template <bool kScaled, bool kCounts, class Rounder>
+inline void round_seen(const Plan& plan, const RandomKey& key, const float* in, float* out,
+                       int64_t begin, int64_t end, int32_t exponent, RoundingTile* tile) {
+  const Rounder rounder(plan);
   const float scale = factor_of(exponent);
-  const auto round = [&](int64_t i, int64_t count, const auto& words) {
-    float* kept = copy == nullptr ? nullptr : copy + i;
-    if (exponent == 0) {
-      round_seen<false>(rounder, in + i, out + i, kept, count, words, scale, &seen);
-    } else {
-      round_seen<true>(rounder, in + i, out + i, kept, count, words, scale, &seen);
-    }
-  };
+  Seen seen;
   if constexpr (Rounder::kRandom) {
     for_random(key, begin, end, [&](int64_t i, int64_t count, const RandomWords& words) {
-      round(i - begin, count, words);
+      const int64_t at = i - begin;
+      round_seen<kScaled, kCounts>(rounder, in + at, out + at, count, words, scale, &seen);
     });
   } else {
-    round(0, end - begin, NoWords{});
+    round_seen<kScaled, kCounts>(rounder, in, out, end - begin, NoWords{}, scale, &seen);
   }
-  return seen;
+  set_squares(total(seen.squares.signal), total(seen.squares.noise), exponent, tile);
+  if constexpr (kCounts) tile->underflow = total(seen.underflow);
 }
 
-// Where batches of random words begin elsewhere than sums do.
+// Any tile.
 template <class Rounder>
 inline void round_first(const Plan& plan, const RandomKey& key, const float* in, float* out,
-                        int64_t begin, int64_t end, int32_t* exponent, RoundingTile* tile) {
+                        int64_t begin, int64_t end, RoundingTile* tile) {
   alignas(64) float copy[kTile];
-  __builtin_memcpy(copy, in, static_cast<size_t>(end - begin) * sizeof(float));
+  const int64_t count = end - begin;
+  __builtin_memcpy(copy, in, static_cast<size_t>(count) * sizeof(float));
   round_range<ToCache>(Rounder(plan), key, copy, out, begin, end);
-  measure_specials(plan, copy, out, end - begin, exponent, tile);
+  measure_specials(plan, copy, out, count, tile);
 }
 
 template <class Rounder>
 void measure_rounding(const Plan& plan, const RandomKey& key, const float* in, float* out,
-                      int64_t begin, int64_t end, int32_t* exponent, RoundingTile* tile) {
+                      int64_t begin, int64_t end, RoundingTile* tile) {
+  using Bounded = typename Rounder::template Of<kBounded>;
+  using Ordinary = typename Rounder::template Of<kOrdinary>;
+  const Extremes found = extremes(plan, in, end - begin);
+  const int32_t exponent = scale_exponent(plan, found.largest);
+  const bool whole_rows = (end - begin) % kSums == 0 && (!Rounder::kRandom || begin % kSums == 0);
   *tile = {};
-  if (Rounder::kRandom && begin % kSums != 0) {
-    round_first<Rounder>(plan, key, in, out, begin, end, exponent, tile);
-    return;
-  }
-  alignas(64) float copy[kTile];
-  float* kept = in == out ? copy : nullptr;
-  const int64_t count = end - begin;
-  const Seen seen = round_seen(Rounder(plan), key, in, out, kept, begin, end, *exponent);
-  if (kept != nullptr) in = kept;
-  const uint32_t largest = largest_lane(seen.highest);
-  const int32_t wanted = scale_exponent(plan, largest);
-  if (largest > plan.max || (wanted != *exponent && count % kSums != 0)) {
-    measure_specials(plan, in, out, count, exponent, tile);
-    return;
-  }
-  if (wanted == *exponent) {
-    set_squares(total(seen.squares.signal), total(seen.squares.noise), wanted, tile);
+  if (found.largest > plan.max || !whole_rows) {
+    round_first<Rounder>(plan, key, in, out, begin, end, tile);
+  } else if (found.some_tiny) {
+    round_seen<true, true, Bounded>(plan, key, in, out, begin, end, exponent, tile);
+  } else if (exponent != 0) {
+    round_seen<true, false, Ordinary>(plan, key, in, out, begin, end, exponent, tile);
   } else {
-    add_squares(in, out, count, wanted, tile);
-    *exponent = wanted;
+    round_seen<false, false, Ordinary>(plan, key, in, out, begin, end, exponent, tile);
   }
-  const auto tiny = greater(all(smallest_number(plan) + kToEnd), seen.lowest);
-  if (any_differs(tiny ? all(1) : Word{}, Word{})) tile->underflow = count_vanished(in, out, count);
 }
 
 }  // namespace

@@ -21,9 +21,8 @@ void observe_rounding(const Kernels& kernels, const CastSpec& spec, const Random
   const FloatEnvironment standard(false);
   const Plan plan = make_plan(spec);
   const MeasureRounding measure = kernels.measure_rounding[round_kernel(spec)];
-  int32_t exponent = 0;
   for_tiles(end - begin, tiles, [&](int64_t i, int64_t size, RoundingTile* tile) {
-    measure(plan, key, in + i, out + i, begin + i, begin + i + size, &exponent, tile);
+    measure(plan, key, in + i, out + i, begin + i, begin + i + size, tile);
   });
 }
 

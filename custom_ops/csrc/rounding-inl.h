@@ -89,26 +89,41 @@ inline Word add_cut_off(Word magnitude, Word offset) {
 #endif
 }
 
-// bf16:rne, of which everything is known beforehand.
-struct BFloat16 {
-  static constexpr bool kRandom = false;
+// What numbers a rounder is for: it leaves out what others need.
+enum Numbers {
+  kAny,
+  kBounded,   // up to the format's largest one
+  kOrdinary,  // zero, and those from its smallest to its largest one
+};
 
-  explicit BFloat16(const Plan& plan) : flush_below(all(plan.flush_below)), max(all(plan.beyond)) {}
+// bf16:rne, of which everything is known beforehand.
+template <Numbers kNumbers>
+struct BFloat16Of {
+  static constexpr bool kRandom = false;
+  template <Numbers kOthers>
+  using Of = BFloat16Of<kOthers>;
+
+  explicit BFloat16Of(const Plan& plan) : flush_below(all(plan.flush_below)), max(all(plan.beyond)) {}
 
   Word operator()(Word bits, Word) const {
     const Word magnitude = bits & ~kSign;
     Word result = magnitude + 0x7FFF + ((bits >> 16) & 1);
-    result = smaller_of(result, max);
-    result = greater(flush_below, magnitude) ? Word{} : result;
-    result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    if constexpr (kNumbers == kAny) result = smaller_of(result, max);
+    if constexpr (kNumbers != kOrdinary) result = greater(flush_below, magnitude) ? Word{} : result;
+    if constexpr (kNumbers == kAny) {
+      result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    }
     return (result & 0xFFFF0000) | (bits & kSign);
   }
 
   Word flush_below, max;
 };
+using BFloat16 = BFloat16Of<kAny>;
 
-template <Rounding kRounding>
+template <Rounding kRounding, Numbers kNumbers = kAny>
 struct WideExponent {
+  template <Numbers kOthers>
+  using Of = WideExponent<kRounding, kOthers>;
   static constexpr bool kRandom = kRounding == kStochastic;
 
   explicit WideExponent(const Plan& plan)
@@ -124,9 +139,12 @@ struct WideExponent {
     const Word sign = bits & kSign;
     const Word magnitude = bits ^ sign;
     const Word step = increment<kRounding>(sign, magnitude >> dropped, mask, units_of(random));
-    Word result = smaller_of(magnitude + step, max);
-    result = greater(flush_below, magnitude) ? Word{} : result;
-    result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    Word result = magnitude + step;
+    if constexpr (kNumbers == kAny) result = smaller_of(result, max);
+    if constexpr (kNumbers != kOrdinary) result = greater(flush_below, magnitude) ? Word{} : result;
+    if constexpr (kNumbers == kAny) {
+      result = greater(magnitude, all(kInfinity)) ? magnitude | kQuietNan : result;
+    }
     return (result & ~mask) | sign;
   }
 
@@ -143,8 +161,10 @@ struct WideExponent {
   uint32_t dropped;
 };
 
-template <Rounding kRounding>
+template <Rounding kRounding, Numbers kNumbers = kAny>
 struct NarrowExponent {
+  template <Numbers kOthers>
+  using Of = NarrowExponent<kRounding, kOthers>;
   static constexpr bool kRandom = kRounding == kStochastic;
   // Numbers beyond the largest one and infinities may end differently in these modes.
   static constexpr bool kDirected = kRounding == kTowardZero || kRounding == kUp ||
@@ -166,10 +186,12 @@ struct NarrowExponent {
     const Word units = (random >> 1) >> (31 - shift);
     const Word step = increment<kRounding>(sign, significand >> shift, mask, units);
     Word result = (magnitude + step) & ~mask;
+    if constexpr (kNumbers == kOrdinary) return result | sign;
 
     result = greater(all(plan.smallest), magnitude) ? tiny(sign, magnitude, random) : result;
-    result = greater(result, all(plan.max)) ? over(sign) : result;
+    if constexpr (kNumbers == kAny) result = greater(result, all(plan.max)) ? over(sign) : result;
     result = greater(all(plan.flush_below), magnitude) ? Word{} : result;
+    if constexpr (kNumbers == kBounded) return result | sign;
     if constexpr (kDirected) {
       result = greater(magnitude, all(kInfinity - 1)) ? all(plan.beyond) : result;
     }
@@ -186,9 +208,14 @@ struct NarrowExponent {
     const Word raised = add_cut_off(magnitude, offset) + units_of(upper);
     const Float rounded = float_of(raised & ~all(plan.dropped_mask)) - float_of(offset);
     Word result = bits_of(rounded) & ~kSign;  // -0, where the CPU rounds down
-    if (plan.flush_below != 0) result = subnormal ? Word{} : result;
-    result = greater(result, all(plan.max)) ? over(sign) : result;
-    result = with_nan(bits, result) | sign;
+    if constexpr (kNumbers != kOrdinary) {
+      if (plan.flush_below != 0) result = subnormal ? Word{} : result;
+    }
+    if constexpr (kNumbers == kAny) {
+      result = greater(result, all(plan.max)) ? over(sign) : result;
+      result = with_nan(bits, result);
+    }
+    result |= sign;
 
     if (!doubt.possible) return {result, false};
     const Word sureness = doubt.sureness(raised);
@@ -201,6 +228,7 @@ struct NarrowExponent {
   Word normal(Word bits, Word random) const {
     const Word sign = bits & kSign;
     const Word result = ((bits ^ sign) + units_of(random)) & ~all(plan.dropped_mask);
+    if constexpr (kNumbers != kAny) return result | sign;
     return with_nan(bits, greater(result, all(plan.max)) ? over(sign) : result) | sign;
   }
 

@@ -68,14 +68,13 @@ void round_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKe
   const StepFunction multiply = steps[static_cast<int32_t>(Operation::Mul)][kSecond];
   const StepFunction divide = steps[static_cast<int32_t>(Operation::Div)][kSecond];
   each_piece(count, tasks, [&](int64_t begin, int64_t end) {
-    int32_t exponent = 0;
     for (int64_t i = begin, stop; i < end; i = stop) {
       stop = std::min(i + kTile, end);  // in the cache from step to step
       multiply(in + i, &scale, out + i, stop - i);
       if (tiles == nullptr) {
         kernels.round[kernel](plan, key, out + i, out + i, i, stop, false);
       } else {
-        kernels.measure_rounding[kernel](plan, key, out + i, out + i, i, stop, &exponent,
+        kernels.measure_rounding[kernel](plan, key, out + i, out + i, i, stop,
                                          tiles + i / kTile);
       }
       divide(out + i, &scale, out + i, stop - i);

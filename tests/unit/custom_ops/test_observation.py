@@ -32,6 +32,11 @@ SETS = [kernels(name) for name in instruction_sets()]
 KEY = RandomKey(11, 22, 33)
 SUMMED = 40 * 2.0**-24  # relative: a square, 32 additions, 5 halvings, of half a unit each
 CASTS = ("bf16", "bf16:sr", "fp16:rup", "e4m3fn", "e4m3fn{overflow=saturate}", "e2m1", "e8m23")
+OTHERS = (
+    "fp16{subnormals=flush}", "bf16{subnormals=flush}", "e5m2:rna", "e5m2:rtz", "e6m9:rdn",
+    "e4m3:rto", "e5m2:sr", "fp16:sr{bits=8}", "e8m2:rna", "e8m3:rtz", "e8m5:rup", "e8m5:rdn",
+    "e8m4:rto", "e8m10",
+)  # fmt: skip
 
 each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
 
@@ -125,7 +130,7 @@ def test_kernels_agree_with_numpy(used: Kernels, text: str, count: int) -> None:
 
 
 @each_set
-@pytest.mark.parametrize("text", [*CASTS, "fp16{subnormals=flush}", "bf16{subnormals=flush}"])
+@pytest.mark.parametrize("text", [*CASTS, *OTHERS])
 def test_tiles_without_specials(used: Kernels, text: str) -> None:
     """They are measured by another loop; where one number is special, by the one above."""
     cast = parse_cast(text)
