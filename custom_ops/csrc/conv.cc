@@ -342,7 +342,7 @@ void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
   parallel(divide_up(maps, kMapsTogether), [&](int64_t task) {
     const FloatEnvironment nearest(false);
     const int64_t first = task * kMapsTogether, count = std::min(kMapsTogether, maps - first);
-    float sums[kMapsTogether] = {}, part[kMapsTogether][kPart] = {};
+    float sums[kMapsTogether] = {}, part[kMapsTogether][kPart] = {}, turned[kPart][kMapsTogether];
     for (int64_t image = 0; image < shape.images; ++image) {
       for (int64_t begin = 0; begin < size; begin += kPart) {
         const int64_t length = std::min(kPart, size - begin);
@@ -351,8 +351,10 @@ void conv_bias_gradient(const Kernels& kernels, const ConvShape& shape,
           std::copy_n(from, length, part[i]);
           cast(part[i], length);
         }
+        kernels.gradients.transpose(part[0], kPart, kMapsTogether, length, turned[0], kMapsTogether,
+                                    kMapsTogether);
         for (int64_t k = 0; k < length; ++k) {
-          for (int64_t i = 0; i < kMapsTogether; ++i) sums[i] += part[i][k];
+          for (int64_t i = 0; i < kMapsTogether; ++i) sums[i] += turned[k][i];
         }
       }
     }

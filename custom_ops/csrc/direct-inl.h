@@ -7,6 +7,8 @@
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
 
+static_assert(kVectors <= kMostVectors);
+
 // Some vectors of an image.
 template <bool kSplit>
 struct ImageVectors {

@@ -12,10 +12,12 @@ struct DirectVector {
   int64_t first, second, split;
 };
 
+constexpr int64_t kMostVectors = 4;  // of a panel, on every instruction set
+
 struct DirectColumns {
   bool fits;    // whether there are two runs at most in each vector
   bool splits;  // whether there are two in some
-  DirectVector vectors[kWidest];
+  DirectVector vectors[kMostVectors];
 };
 
 // `outer`: where `count` columns stand. `vectors`, of so many lanes: of which a panel consists; kLongestVector

@@ -16,37 +16,47 @@ class FloatEnvironment {
   // flush by themselves.
   explicit FloatEnvironment(bool flush) : before_(get()) {
 #if defined(__x86_64__)
-    set(flush ? 0x9FC0 : 0x1F80);  // MXCSR: all exceptions masked; flush to zero, denormals are zero
+    enter(flush ? 0x9FC0 : 0x1F80);  // MXCSR: all exceptions masked; flush to zero, denormals are zero
 #else
     (void)flush;
-    set(0);  // FPCR
+    enter(0);  // FPCR
 #endif
   }
 #if defined(__aarch64__)
-  explicit FloatEnvironment(uint64_t control) : before_(get()) { set(control); }  // FPCR
+  explicit FloatEnvironment(uint64_t control) : before_(get()) { enter(control); }  // FPCR
   static uint64_t get() {
     uint64_t value;
     __asm__ volatile("mrs %0, fpcr" : "=r"(value));
     return value;
   }
 #endif
-  ~FloatEnvironment() { set(before_); }
+  ~FloatEnvironment() {
+    if (get() != before_) set(before_);
+  }
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
 
  private:
 #if defined(__x86_64__)
   using Register = uint32_t;
+  static constexpr Register kFlags = 0x3F;  // which say what happened, and change no result
   static Register get() { return _mm_getcsr(); }
   static void set(Register value) { _mm_setcsr(value); }
 #elif defined(__aarch64__)
   using Register = uint64_t;
+  static constexpr Register kFlags = 0;
   static void set(Register value) { __asm__ volatile("msr fpcr, %0" ::"r"(value) : "memory"); }
 #else
   using Register = uint32_t;
+  static constexpr Register kFlags = 0;
   static Register get() { return 0; }
   static void set(Register) {}
 #endif
+
+  // Writing the register takes as long as dozens of instructions; reading it does not.
+  void enter(Register wanted) const {
+    if (((before_ ^ wanted) & ~kFlags) != 0) set(wanted);
+  }
 
   Register before_;
 };

@@ -145,10 +145,11 @@ class Multiplication {
   void compute_late(const Canvases& canvases, int64_t begin, int64_t end) const {
     const int64_t largest = kRowBlock / tiles_.rows;
     const Panels own(1, b_.panel_floats());
+    const FloatEnvironment nearest(false);  // set once: those within find it so
     for (int64_t i = begin; i < end; ++i) {
       const int64_t batch = i / b_.panels(), column = i % b_.panels();
       const DirectColumns columns = find_columns(column);
-      if (!columns.fits) fill(batch, column, own[0]);
+      if (!columns.fits) b_.fill(batch, column, own[0]);
       for (int64_t first = 0; first < a_.panels(); first += largest) {
         Block block{batch, first, std::min(first + largest, a_.panels()), column, own[0]};
         columns.fits ? compute_direct(canvases, columns, block, own[0]) : compute(block);
@@ -156,9 +157,14 @@ class Multiplication {
     }
   }
 
-  void fill(int64_t batch, int64_t column, float* panel) const {
-    const FloatEnvironment nearest(false);
-    b_.fill(batch, column, panel);
+  // Where results go has to come from memory, too.
+  void prefetch_results(const Block& block) const {
+    constexpr int64_t kLine = 16;  // floats
+    const int64_t last = std::min(block.last * tiles_.rows, product_.rows);
+    for (int64_t row = block.first * tiles_.rows; row < last; ++row) {
+      const float* to = product_.out_row(block.batch, row) + block.column * tiles_.columns;
+      for (int64_t j = 0; j < tiles_.columns; j += kLine) __builtin_prefetch(to + j, 1);
+    }
   }
 
   // `panel`: memory for what is packed all the same, a last pair that is none, and all where there are NaNs.
@@ -167,8 +173,8 @@ class Multiplication {
     alignas(64) float sums[kLargestBlock];
     std::fill_n(sums, (block.last - block.first) * sums_.tile_size(), 0.0f);
     const auto direct = static_cast<int64_t>(order_.size());
+    prefetch_results(block);
     if (direct < sums_.depth()) {
-      const FloatEnvironment nearest(false);
       b_.fill(block.batch, block.column, direct, sums_.depth(), panel);
     }
     {
@@ -180,7 +186,6 @@ class Multiplication {
       sums_.add_products(block, direct, sums_.depth(), sums);
     }
     block.b = nullptr;
-    const FloatEnvironment nearest(false);
     if (finish(block, sums)) return;
     b_.fill(block.batch, block.column, panel);
     block.b = panel;
@@ -298,7 +303,7 @@ class Multiplication {
     finish(block, sums);
   }
 
-  // From the sums of tiles to the results in memory. What stands beyond rows and columns is rounded, too.
+  // From the sums of tiles to the results in memory. What stands beyond columns is rounded, too.
   // False where NaNs cannot be settled.
   bool finish(const Block& block, float* sums) const {
     if (!sums_.settle_nans(block, sums)) return false;
@@ -306,7 +311,7 @@ class Multiplication {
     const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
     const int64_t first_row = block.first * tiles_.rows;
     const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
-    const int64_t count = (block.last - block.first) * sums_.tile_size();
+    const int64_t count = rows * tiles_.columns;
     sums_cast_(sums, count);
     const bool scales = product_.alpha != 1 || product_.c != nullptr;
     for (int64_t i = 0; i < rows && scales; ++i) {
