@@ -311,16 +311,30 @@ void tile_nearest(const Plan& plan, bool, int64_t count, const float* a, const f
   tile_by_halves(AddNearest<Rounder>(plan), count, a, b, sums);
 }
 
-// Adds the float32 sum of `count` products to each sum, which is in bfloat16:rne.
+// Adds the float32 sum of `count` products to each sum, which is in bfloat16:rne: some rows at a time, that
+// one question serves.
 void chunk_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {
+  constexpr int64_t kSome = kRows % 4 == 0 ? 4 : 3, kWords = kSome * kVectors;
   Registers<kRows> tile{};
   tile.add(AddFloat32{false}, count, a, b);
-  tile.each(sums, [](Float& inner, float* at) {
-    const Float one = spread(1), sum = load<Float>(at);
-    Word raised[1] = {bits_of(multiply_add(one, inner, sum, false)) + 0x8000};
-    if (some_lower_half_is_zero(raised)) raised[0] = AddBfloat16::look_again(one, inner, sum);
-    store(at, raised[0] & 0xFFFF0000);
-  });
+  ONNXBF_UNROLL
+  for (int64_t row = 0; row < kRows; row += kSome) {
+    float* to = sums + row * kColumns;
+    Word raised[kWords];
+    ONNXBF_UNROLL
+    for (int64_t i = 0; i < kWords; ++i) {
+      const Float inner = tile.sums[row + i / kVectors][i % kVectors];
+      raised[i] = bits_of(load<Float>(to + i * kLanes) + inner) + 0x8000;
+    }
+    if (__builtin_expect(some_lower_half_is_zero(raised), 0)) {
+      for (int64_t i = 0; i < kWords; ++i) {
+        const Float inner = tile.sums[row + i / kVectors][i % kVectors];
+        raised[i] = AddBfloat16::look_again(spread(1), inner, load<Float>(to + i * kLanes));
+      }
+    }
+    ONNXBF_UNROLL
+    for (int64_t i = 0; i < kWords; ++i) store(to + i * kLanes, raised[i] & 0xFFFF0000);
+  }
 }
 
 template <class Step>

@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kFewPanels = 8;     // with so many, or fewer, of b, tasks are made as small as can be
 constexpr int64_t kImageFloats = 1 << 19;  // of images laid out, and of panels of b: what a core's own cache holds
-constexpr int64_t kFewTasks = 64, kMostPanels = 16;  // of tasks that pack panels of their own
+constexpr int64_t kFewTasks = 64;    // where there would be fewer, tasks are made smaller
+constexpr int64_t kMostPanels = 16;  // of tasks that pack panels of their own
 constexpr int64_t kPackFloats = 1 << 13;   // in a task
 
 class Multiplication {
@@ -102,8 +103,8 @@ class Multiplication {
 
   // All of b is packed.
   void compute_packed(const ParallelFor& parallel) const {
-    const int64_t largest = kRowBlock / tiles_.rows;
-    const int64_t tiles_of_block = right_panels_ > kFewPanels ? largest : 1;
+    const int64_t wanted = a_.panels() * right_panels_ / kFewTasks;
+    const int64_t tiles_of_block = std::clamp<int64_t>(wanted, 1, kRowBlock / tiles_.rows);
     const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
     parallel(right_panels_ * row_blocks, [&](int64_t i) {
       // Neighbouring tasks read the same rows of a, which a nearer cache holds than all of b.
