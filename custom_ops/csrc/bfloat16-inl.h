@@ -22,11 +22,16 @@
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
 
-#if defined(ONNXBF_NOTES_SUBNORMALS)
-struct AddBfloat16Products {
+constexpr int64_t kPart = 192;  // products at a time
+
+// A multiply-add that the CPU rounds to the format when it adds what is far off, as above. It keeps no -0.
+struct AddFarOff {
+  // `dropped`: mantissa bits that the format lacks.
+  explicit AddFarOff(uint32_t dropped)
+      : far_off(float_of(all(((kExponentBias + dropped) << kMantissaBits) | kImplicitBit / 2))) {}
+
   template <int64_t kCount>
   void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
-    const Float far_off = spread(0x1.8p16f), back = spread(-0x1.8p16f);
     ONNXBF_UNROLL
     for (int64_t row = 0; row < kCount; ++row) {
       const Float left = spread(a[row]);
@@ -35,13 +40,33 @@ struct AddBfloat16Products {
         const Float sum = multiply_add(left, right[v], sums[row][v], false);
         const Float power = float_of(bits_of(sum) & (kSign | kInfinity));
         const Float far = multiply_add(power, far_off, sum, false);
-        sums[row][v] = multiply_add(power, back, far, false);
+        sums[row][v] = multiply_add(power, -far_off, far, false);
       }
     }
   }
+
+  Float far_off;
 };
 
-constexpr int64_t kPart = 192;  // products at a time
+// Calls body(lanes) for all of `count` numbers.
+template <class Body>
+inline void for_numbers(const float* numbers, int64_t count, const Body& body) {
+  for_lanes(count, [&](int64_t i) { body(load<Word>(numbers + i)); },
+            [&](int64_t i, int64_t rest) { body(bits_of(load_some(numbers + i, rest))); });
+}
+
+// The largest magnitude of a tile of sums; infinity if one is -0.
+inline uint32_t largest_sum(const float* sums) {
+  Word largest{};
+  bool is_right = true;
+  for_numbers(sums, kRows * kColumns, [&](Word word) {
+    largest = larger_of(largest, word & ~kSign);
+    is_right = is_right && !any_is_zero(word ^ kSign);
+  });
+  return is_right ? largest_lane(largest) : kInfinity;
+}
+
+#if defined(ONNXBF_NOTES_SUBNORMALS)
 // The largest of factors lie between these powers of two, or below. So sums stay below 2^127.
 constexpr int32_t kLeastPower = -52, kLargestPower = 40;
 constexpr uint32_t kLargestSum = uint32_t{kExponentBias + 100} << kMantissaBits;
@@ -49,13 +74,6 @@ constexpr int32_t kScaledPowers = -104;  // those of both, after scaling: larges
 
 inline Float power_of_two(int32_t power) {
   return float_of(all(static_cast<uint32_t>(power + kExponentBias) << kMantissaBits));
-}
-
-// Calls body(lanes) for all of `count` numbers.
-template <class Body>
-inline void for_numbers(const float* numbers, int64_t count, const Body& body) {
-  for_lanes(count, [&](int64_t i) { body(load<Word>(numbers + i)); },
-            [&](int64_t i, int64_t rest) { body(bits_of(load_some(numbers + i, rest))); });
 }
 
 // The power of two of the largest of bfloat16 numbers; false if they are no such ones, or too large.
@@ -82,34 +100,25 @@ inline void scale(const float* numbers, int64_t count, int32_t power, float* to)
       });
 }
 
-inline bool are_moderate(const float* sums) {
-  Word largest = all(kLargestSum);
-  for_numbers(sums, kRows * kColumns, [&](Word word) {
-    largest = larger_of(largest, word & ~kSign);
-  });
-  return !any_differs(largest, all(kLargestSum));
-}
-
 // Adds the products of bfloat16 numbers; false: it could not.
 inline bool add_bfloat16_products(int64_t count, const float* a, const float* b, float* sums) {
   constexpr int64_t kSums = kRows * kColumns;
   alignas(64) float left[kPart * kRows], results[kSums];
   int32_t power_a, power_b;
   if (!largest_power(a, count * kRows, power_a)) return false;
-  if (!largest_power(b, count * kColumns, power_b) || !are_moderate(sums)) return false;
+  if (!largest_power(b, count * kColumns, power_b)) return false;
+  if (largest_sum(sums) > kLargestSum) return false;
   const int32_t power = kScaledPowers - power_a - power_b;  // not above 0
   clear_notes();
   scale(a, count * kRows, power, left);
   scale(sums, kSums, power, results);
-  tile_by_halves(AddBfloat16Products{}, count, left, b, results);
+  tile_by_halves(AddFarOff(16), count, left, b, results);
   scale(results, kSums, -power, results);
   if (left_normal_numbers(results)) return false;
   __builtin_memcpy(sums, results, sizeof results);
   return true;
 }
 #else
-constexpr int64_t kPart = 1 << 20;
-
 inline bool add_bfloat16_products(int64_t, const float*, const float*, float*) { return false; }
 #endif
 

@@ -305,12 +305,6 @@ struct AddNearest {
   Word half, dropped, smallest, range;
 };
 
-template <class Rounder>
-void tile_nearest(const Plan& plan, bool, int64_t count, const float* a, const float* b,
-                  float* sums) {
-  tile_by_halves(AddNearest<Rounder>(plan), count, a, b, sums);
-}
-
 // Adds the float32 sum of `count` products to each sum, which is in bfloat16:rne: some rows at a time, that
 // one question serves.
 void chunk_bfloat16(const Plan&, bool, int64_t count, const float* a, const float* b, float* sums) {

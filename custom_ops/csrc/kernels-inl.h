@@ -12,6 +12,7 @@
 #include "direct-inl.h"
 #include "elementwise-inl.h"
 #include "exponential-inl.h"
+#include "few_bits-inl.h"
 #include "gemm-inl.h"
 #include "gradients-inl.h"
 #include "instruction_sets.h"

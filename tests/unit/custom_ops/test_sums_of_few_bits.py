@@ -1,4 +1,4 @@
-"""bfloat16 accumulators of bfloat16 numbers: products that end halfway, or just beside."""
+"""Accumulators of numbers of few bits: products that end halfway, or just beside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.kernels import Kernels, kernels
 from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.reference_products import product
-from onnxbf.formats import BFLOAT16, Cast
+from onnxbf.formats import BFLOAT16, FORMATS, Cast
 from onnxbf.rounding import round_array
 from tests.implementations import Floats, same_bits
 
@@ -106,3 +106,36 @@ def test_rounding_before_would_differ() -> None:
             product(PROFILE, np.float32([[small, first]]), np.float32([[1], [second]]))[0, 0]
         )
         assert (exact > first * second) == (small > 0)
+
+
+@each_set
+def test_a_zero_keeps_its_sign_from_part_to_part(used: Kernels) -> None:
+    a, b = np.zeros((1, 400), np.float32), np.full((400, 1), -1, np.float32)
+    a[0, 0], b[0, 0] = 2.0**-80, -(2.0**-80)
+    wanted = product(PROFILE, a, b)
+    assert np.signbit(wanted[0, 0])
+    assert same_bits(used.matmul(a, b, PROFILE), wanted)
+
+
+FEW_BITS = [
+    "sequential{format=fp16}",
+    "sequential{format=e6m9}",
+    "sequential{format=e5m7,overflow=saturate}",
+    "sequential{format=e6m9,subnormals=flush}",
+    "chunked{size=64,inner=e6m9,outer=e6m9}",
+]
+
+
+@each_set
+@pytest.mark.parametrize("text", FEW_BITS)
+@pytest.mark.parametrize("scale", [2.0**-6, 1, 64, 0])
+def test_narrow_accumulators_of_fp8_numbers(used: Kernels, text: str, scale: float) -> None:
+    """Halves at every turn, subnormal numbers, and products that some formats are too small for."""
+    profile, cast, rng = parse_arithmetic(text), Cast(FORMATS["e4m3fn"]), np.random.default_rng(5)
+    rows, inner, columns = 14, 210, 40
+    size = np.float32(scale) or np.ldexp(np.float32(1), rng.integers(-8, 9, (inner, columns)))
+    a = round_array(normal(rng, (rows, inner)) * np.float32(scale or 1), cast)
+    b = round_array(normal(rng, (inner, columns)) * size, cast)
+    got = used.matmul(a, b, profile)
+    assert same_bits(got, SCALAR.matmul(a, b, profile))
+    assert same_bits(got[-1:, -1:], product(profile, a[-1:], b[:, -1:]))
