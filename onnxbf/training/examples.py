@@ -18,6 +18,8 @@ Index = slice | NDArray[np.int64]
 BUFFER = 1024  # examples of a stream from which the next is drawn
 
 _NUMBERS = "biuf"  # NumPy's kinds: truth values, whole numbers, floating point
+_TEXT = "US"  # text as it is, and encoded in UTF-8
+TEXT = np.dtype(object)  # of arrays of Python's str, as which batches hold text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Field:
     shape: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(map(str, ('batch', *self.shape)))}]"
+        kind = "text" if self.dtype == TEXT else self.dtype
+        return f"{kind}[{', '.join(map(str, ('batch', *self.shape)))}]"
 
 
 class Data(Protocol):
@@ -94,15 +97,15 @@ class Arrays(Rows):
         source: what errors call the data.
 
     Raises:
-        DataError: no array, no example, different lengths, or what is no number.
+        DataError: no array, no example, different lengths, or what is neither numbers nor text.
     """
 
     def __init__(self, arrays: Mapping[str, Array], source: str = "The data") -> None:
         for name, array in arrays.items():
-            if array.dtype.kind not in _NUMBERS or array.ndim == 0:
+            if array.dtype.kind not in _NUMBERS + _TEXT or array.ndim == 0:
                 raise DataError(
                     f"{source}: {name!r} is {array.dtype} of shape {array.shape}; expected numbers "
-                    "with one row for each example."
+                    "or text with one row for each example."
                 )
         lengths = {name: len(array) for name, array in arrays.items()}
         if not any(lengths.values()):
@@ -111,10 +114,7 @@ class Arrays(Rows):
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DataError(f"{source} holds arrays of different lengths: {told}.")
         self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        fields = {
-            name: Field(array.dtype.newbyteorder("="), array.shape[1:])
-            for name, array in arrays.items()
-        }
+        fields = {name: Field(_dtype(array), array.shape[1:]) for name, array in arrays.items()}
         super().__init__(fields, next(iter(lengths.values())), source)
 
     def column(self, name: str) -> Array:
@@ -123,7 +123,7 @@ class Arrays(Rows):
 
     def take(self, index: Index) -> dict[str, Array]:
         return {
-            name: np.require(array[index], self.fields[name].dtype, ["C", "O"])
+            name: np.require(_decoded(array[index]), self.fields[name].dtype, ["C", "O"])
             for name, array in self._arrays.items()
         }
 
@@ -153,9 +153,6 @@ class Stream:
             raise DataError(f"{source} gives no examples.")
         self.fields = {name: _field(array) for name, array in self._arrays(0, first).items()}
         self.names = tuple(self.fields)
-        for name, field in self.fields.items():
-            if field.dtype.kind not in _NUMBERS:
-                raise DataError(f"{source}: {name!r} is {field.dtype}; expected numbers.")
 
     def batches(
         self, size: int, generator: np.random.Generator | None, skip: int
@@ -165,9 +162,10 @@ class Stream:
             examples = _shuffled(examples, generator)
         examples = itertools.islice(examples, skip * size, None)
         while batch := list(itertools.islice(examples, size)):
+            stacked = {name: np.stack([each[name] for each in batch]) for name in self.names}
             yield {
-                name: np.stack([example[name] for example in batch], dtype=field.dtype)
-                for name, field in self.fields.items()
+                name: _decoded(array).astype(self.fields[name].dtype, copy=False)
+                for name, array in stacked.items()
             }
 
     def _examples(self) -> Iterator[dict[str, Array]]:
@@ -187,7 +185,14 @@ class Stream:
                 f"{self.source}: example {number} is {type(example).__name__}; expected a "
                 "dictionary from names to arrays."
             )
-        return {str(name): np.asarray(value) for name, value in example.items()}
+        arrays = {str(name): _plain(np.asarray(value)) for name, value in example.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind not in _NUMBERS + _TEXT:
+                raise DataError(
+                    f"{self.source}: {name!r} of example {number} is {array.dtype}; expected "
+                    "numbers or text."
+                )
+        return arrays
 
 
 def describe(fields: Mapping[str, Field]) -> str:
@@ -196,7 +201,29 @@ def describe(fields: Mapping[str, Field]) -> str:
 
 
 def _field(array: Array) -> Field:
-    return Field(array.dtype.newbyteorder("="), array.shape)
+    return Field(_dtype(array), array.shape)
+
+
+def _dtype(array: Array) -> np.dtype[Any]:
+    """The type that batches of ``array`` have."""
+    return TEXT if array.dtype.kind in _TEXT else array.dtype.newbyteorder("=")
+
+
+def _plain(array: Array) -> Array:
+    """Text that was given as objects of Python; other arrays as they are."""
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
+        return array.astype(str)
+    return array
+
+
+def _decoded(array: Array) -> Array:
+    """Text as Python's own; numbers as they are."""
+    if array.dtype.kind == "S":
+        try:
+            return np.char.decode(array, "utf-8").astype(object)
+        except UnicodeDecodeError as error:
+            raise DataError(f"Text {error.object!r} of the data is not in UTF-8.") from None
+    return array.astype(object) if array.dtype.kind == "U" else array
 
 
 def _shuffled(

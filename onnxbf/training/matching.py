@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxbf.errors import DataError
 from onnxbf.graph import LABEL, kind_of
 from onnxbf.training.batching import Batches
-from onnxbf.training.examples import Data, Field, describe
+from onnxbf.training.examples import TEXT, Data, Field, describe
 
 Array = NDArray[Any]
 
@@ -137,6 +137,8 @@ def _check(value: ir.Value, name: str, data: Data, axis: int) -> str | None:
     field, expected = data.fields[name], _dtype(value)
     if not _shape_fits(value, field, axis):
         raise _misfit(value, name, data, "")
+    if (field.dtype == TEXT) != (expected == TEXT):
+        raise _misfit(value, name, data, "")
     if np.can_cast(field.dtype, expected, "safe"):
         widened = field.dtype.kind in "iu" and expected.kind == "f"
         return f"{data.source}: {name!r} is {field.dtype}, and is not scaled." if widened else None
@@ -164,7 +166,8 @@ def _misfit(value: ir.Value, name: str, data: Data, advice: str) -> DataError:
 def _describe(value: ir.Value) -> str:
     """An input in words: 'x' (float32[N, 3])."""
     shape = "" if value.shape is None else f"[{', '.join(map(str, value.shape))}]"
-    return f"{value.name!r} ({_dtype(value)}{shape})"
+    dtype = _dtype(value)
+    return f"{value.name!r} ({'text' if dtype == TEXT else dtype}{shape})"
 
 
 def _dtype(value: ir.Value) -> np.dtype[Any]:

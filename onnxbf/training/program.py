@@ -24,6 +24,7 @@ from onnxbf.session import make_session, run_bound, share
 from onnxbf.training.accumulate import SUM, make_accumulation
 from onnxbf.training.emitter import GRADIENT_NORM, GRADIENT_SCALE, LEARNING_RATE, STEP
 from onnxbf.training.gradients import LOSS_SCALE
+from onnxbf.training.text_part import TextPart, has_text
 from onnxbf.training.variables import Store, Variables
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class _Bound:
     """A session whose inputs and outputs are bound once for each state of the stores."""
 
     def __init__(self, model: ir.Model, threads: int | None, scalars: Scalars) -> None:
+        self._text = TextPart(model, threads) if has_text(model) else None
         self.session = make_session(to_proto(model).SerializeToString(), threads=threads)
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
@@ -81,6 +83,7 @@ class _Bound:
         if key not in self._bindings:
             self._bindings[key] = self._bind(reads, writes)
         binding = self._bindings[key]
+        batch = batch if self._text is None else self._text(batch)
         for name, array in batch.items():
             binding.bind_cpu_input(name, array)
         self._fit(key, binding, writes, [array.shape for array in batch.values()])

@@ -111,7 +111,7 @@ def _save(path: Path, **arrays: Any) -> str:
         ({"x": _X[:0]}, "no examples"),
         ({}, "no examples"),
         ({"x": np.float32(1)}, "'x' is float32 of shape ()"),
-        ({"x": np.array(["a", "b"])}, "'x' is <U1 of shape"),
+        ({"x": np.array("a")}, "'x' is <U1 of shape"),
         ({"x": np.ones(2, np.complex64)}, "'x' is complex64"),
         ({"x": np.array([{}, []], dtype=object)}, "Cannot read data from .*d.npz"),
     ],
@@ -120,6 +120,25 @@ def test_arrays_that_are_no_data(tmp_path: Path, arrays: dict[str, Any], message
     text = _save(tmp_path, **arrays)
     with pytest.raises(DataError, match=message):
         open_data(text)
+
+
+def test_text_is_mapped_and_given_as_objects(tmp_path: Path) -> None:
+    words = ["red", "grün", "blue", "gray"]
+    encoded = np.array([word.encode() for word in words])[:, None]
+    data = open_data(_save(tmp_path, words=np.array(words), encoded=encoded, y=np.arange(4)))
+    assert {name: str(field) for name, field in data.fields.items()} == {
+        "words": "text[batch]",
+        "encoded": "text[batch, 1]",
+        "y": "int64[batch]",
+    }
+    (first, second) = data.batches(2, np.random.default_rng(0), 0)
+    order = [*first["y"], *second["y"]]
+    for name in ("words", "encoded"):
+        given = np.concatenate([first[name], second[name]]).reshape(-1)
+        assert given.dtype == object and [*given] == [words[place] for place in order]
+    bad = open_data(_save(tmp_path, words=np.array([b"\xff"])))
+    with pytest.raises(DataError, match=r"Text b'\\xff' of the data is not in UTF-8"):
+        next(bad.batches(1, None, 0))
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -31,7 +31,9 @@ def broken():
     raise KeyError("lost")
 def nothing(): return ()
 def bare(): return [1, 2]
-def text(): return [{"x": "a"}]
+def text(): return [{"x": "a"}, {"x": "bcd"}, {"x": np.array("ef", object)}, {"x": b"g"}]
+def mixed(): return [{"x": "a"}, {"x": None}]
+def pair(): return [{"x": 1j}]
 def number(): return 3
 value = 3
 """
@@ -78,13 +80,22 @@ def test_any_iterable_will_do(module: str) -> None:
         ("value", "has no function 'value'"),
         ("nothing", "gives no examples"),
         ("bare", "example 0 is int; expected a dictionary"),
-        ("text", "'x' is <U1; expected numbers"),
+        ("pair", "'x' of example 0 is complex128; expected numbers or text"),
         ("number", "fails with TypeError"),
     ],
 )
 def test_functions_that_are_no_data(module: str, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(f"{module}:{name}")
+
+
+def test_text_may_be_of_any_length(module: str) -> None:
+    data = open_data(f"{module}:text")
+    assert str(data.fields["x"]) == "text[batch]"
+    batches = [batch["x"] for batch in data.batches(2, None, 0)]
+    assert [*map(list, batches)] == [["a", "bcd"], ["ef", "g"]]
+    with pytest.raises(DataError, match="'x' of example 1 is object; expected numbers or text"):
+        list(open_data(f"{module}:mixed").batches(2, None, 0))
 
 
 def test_a_module_that_is_not_there(module: str) -> None:

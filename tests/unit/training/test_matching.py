@@ -113,6 +113,15 @@ def test_types_that_would_lose_something(found: Any, expected: ir.DataType) -> N
         match_inputs(_data(x=np.zeros(4, found)), [_input("x", ["N"], expected)])
 
 
+def test_text_and_numbers_do_not_fit_each_other() -> None:
+    words, text = np.array(["a", "b"]), _input("x", ["N"], ir.DataType.STRING)
+    assert match_inputs(_data(x=words), [text])({"x": words})["x"].dtype == object
+    with pytest.raises(DataError, match=r"Input 'x' \(text\[N\]\) .*which is int64\[batch\]"):
+        match_inputs(_data(x=np.arange(2)), [text])
+    with pytest.raises(DataError, match=r"which is text\[batch\]"):
+        match_inputs(_data(x=words), [_input("x", ["N"])])
+
+
 @pytest.mark.parametrize("shape", [["N"], ["N", 4], ["N", 3, 1], []])
 def test_shapes_that_do_not_fit(shape: list[Any]) -> None:
     with pytest.raises(DataError, match=r"Input 'x' .*cannot take 'x'.*float32\[batch, 3\]"):
