@@ -1,4 +1,4 @@
-"""Write out the steps of loops and the branches of conditions that do not depend on data.
+"""Write out the steps of loops that do not depend on data, and the branches of conditions.
 
 ONNX Runtime differentiates no control flow, and a recipe rounds every step of what is written out.
 """
@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxbf.builder import Builder
 from onnxbf.graph import REFUSAL_KEY, Names, replace_node
 from onnxbf.passes.base import GraphPass
+from onnxbf.passes.both_branches import why_not_both
 from onnxbf.passes.known_values import KnownValues
 
 MOST_STEPS, MOST_NODES = 512, 100_000
@@ -29,6 +30,9 @@ _HELP = {
 @dataclass(frozen=True)
 class UnrollLoops(GraphPass):
     """Replace If, Loop and Scan nodes of the main graph; shapes have to be inferred before.
+
+    Where a condition depends on data, both branches are computed, if that does no harm, and a Where
+    takes one result.
 
     Their bodies may hold no initializers (see LiftInitializers). A node that cannot be written out
     stays, and says why in its metadata: a loss may not depend on it.
@@ -49,6 +53,7 @@ class UnrollLoops(GraphPass):
                 )
                 continue
             unrolling.replace()
+            self.report.notes.extend(unrolling.notes)
             pending.extendleft(n for n in unrolling.b.nodes if _is_control(n) and n.graph)
             modified = True
         return ir.passes.PassResult(model, modified=modified)
@@ -59,12 +64,17 @@ def _is_control(node: ir.Node) -> bool:
 
 
 class _Unrolling:
-    """One node being written out; ``results`` are what its outputs become."""
+    """One node being written out; ``results`` are what its outputs become.
+
+    Attributes:
+        notes: what the user should know.
+    """
 
     def __init__(self, node: ir.Node, names: Names, known: KnownValues) -> None:
         self.node, self.names, self.known = node, names, known
         self.b = Builder(names, node.name or node.op_type)
         self.results: list[ir.Value] = []
+        self.notes: list[str] = []
 
     def run(self) -> str:
         """Write the node out; why that cannot be, or an empty text."""
@@ -112,9 +122,24 @@ class _If(_Unrolling):
     def run(self) -> str:
         condition = self.known.of(self.node.inputs[0])
         if condition is None:
-            return "which branch it takes depends on data"
+            return self.both()
         name = "then_branch" if condition.all() else "else_branch"
         self.results = self.instance(self.body(name), [], name)
+        return ""
+
+    def both(self) -> str:
+        """Compute both branches, and take the result of one."""
+        reason = why_not_both(self.node)
+        if reason:
+            return f"which branch it takes depends on data, and {reason}"
+        b, names = self.b, ("then_branch", "else_branch")
+        scalar = b.Reshape(self.node.inputs[0], b.integers())  # a condition may be of one element
+        branches = (self.instance(self.body(name), [], name) for name in names)
+        self.results = [b.Where(scalar, *pair) for pair in zip(*branches, strict=True)]
+        self.notes = [
+            f"Both branches of If node {self.node.name!r} are computed, and the result of one is "
+            "taken: which one depends on data."
+        ]
         return ""
 
 

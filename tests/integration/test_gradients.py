@@ -49,6 +49,7 @@ DIFFERENTIABLE = [
     "torch_bert",
     "torch_cnn",
     "torch_cnn_unoptimized",
+    "torch_control_flow",
     "torch_gpt2",
     "torch_gru",
     "torch_llama",

@@ -165,9 +165,50 @@ def test_what_depends_on_data_or_is_too_long_stays_and_says_why(
     assert told in refusal and repr(loop.name) in refusal and "Export the model" in refusal
 
 
-def test_a_branch_that_depends_on_data_stays() -> None:
-    _, model = unrolled(f"""{DATA} {{
-        y = If (c) < then_branch = t () => (float[4,3,2] a) {{ a = Tanh (x) }},
-            else_branch = e () => (float[4,3,2] b) {{ b = Relu (x) }} > }}""")
-    (branch,) = (node for node in model.graph if node.op_type == "If")
-    assert "which branch it takes depends on data" in branch.metadata_props[REFUSAL_KEY]
+CHOICE = """net (float[4,3,2] x, bool[CONDITION] c) => (float[4,3,2] y, float[4,3,2] z)
+    <float[2] w = {3,4}> {
+        y, z = If (c) <
+            then_branch = t () => (float[4,3,2] a, float[4,3,2] k) {
+                a = Tanh (x)
+                k = Identity (x)
+            },
+            else_branch = e () => (SHAPE b, float[4,3,2] d) { b = OTHER  d = Mul (x, w) }>
+    }"""
+
+
+def choice(condition: str = "", shape: str = "float[4,3,2]", other: str = "Mul (x, w)") -> str:
+    text = CHOICE.replace("[CONDITION]", condition).replace("SHAPE", shape)
+    return text.replace("OTHER", other)
+
+
+@pytest.mark.parametrize("condition", ["", "[1]"])
+@pytest.mark.parametrize("taken", [True, False])
+def test_both_branches_of_a_choice_by_data_are_computed(condition: str, taken: bool) -> None:
+    proto, model = unrolled(choice(condition))
+    assert not {node.op_type for node in model.graph} & CONTROL
+    feeds = {"x": X, "c": np.full((1,) if condition else (), taken)}
+    wanted = run(make_session(proto.SerializeToString()), feeds)
+    found = run(make_session(to_proto(model).SerializeToString()), feeds)
+    for name, array in wanted.items():
+        assert found[name].shape == array.shape
+        np.testing.assert_allclose(found[name], array, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"other": "Sqrt (x)"}, "Sqrt node 'Sqrt_1' of a branch may not be computed where the"),
+        ({"shape": "float[n,3,2]", "other": "Abs (x)"}, ""),  # inferred: it is of one shape
+        ({"shape": "float[2]", "other": "Abs (w)"}, "give shapes [4,3,2] and [2]"),
+        ({"shape": "bool[4,3,2]", "other": "Less (x, x)"}, "give other types than"),
+    ],
+)
+def test_a_choice_by_data_that_cannot_be_both_stays_and_says_why(
+    given: dict[str, str], told: str
+) -> None:
+    _, model = unrolled(choice(**given))
+    branches = [node for node in model.graph if node.op_type == "If"]
+    assert len(branches) == bool(told)
+    for branch in branches:
+        refusal = branch.metadata_props[REFUSAL_KEY]
+        assert "which branch it takes depends on data" in refusal and told in refusal
