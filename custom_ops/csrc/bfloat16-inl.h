@@ -32,17 +32,12 @@ struct AddFarOff {
 
   template <int64_t kCount>
   void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
-    ONNXBF_UNROLL
-    for (int64_t row = 0; row < kCount; ++row) {
-      const Float left = spread(a[row]);
-      ONNXBF_UNROLL
-      for (int64_t v = 0; v < kVectors; ++v) {
-        const Float sum = multiply_add(left, right[v], sums[row][v], false);
-        const Float power = float_of(bits_of(sum) & (kSign | kInfinity));
-        const Float far = multiply_add(power, far_off, sum, false);
-        sums[row][v] = multiply_add(power, -far_off, far, false);
-      }
-    }
+    each_sum(a, right, sums, [&](Float left, Float each, Float before) {
+      const Float sum = multiply_add(left, each, before, false);
+      const Float power = float_of(bits_of(sum) & (kSign | kInfinity));
+      const Float far = multiply_add(power, far_off, sum, false);
+      return multiply_add(power, -far_off, far, false);
+    });
   }
 
   Float far_off;

@@ -5,14 +5,13 @@
 
 #include "casts.h"
 #include "float_environment.h"
+#include "sizes.h"
 
 namespace onnxbf {
 namespace {
 
 constexpr int64_t kMapsTogether = 8;  // whose biases' gradients are summed side by side
 constexpr int64_t kPart = 256;        // numbers of each, rounded at a time
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // How a dimension of an image is laid out: source j stands at first + j * step, as far as that is within
 // size; all other places hold zeros.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sizes.h"
+
 namespace onnxbf {
 namespace {
 
@@ -12,8 +14,6 @@ constexpr int64_t kBandOutputs = 512;     // in a unit of the weight gradient
 constexpr int64_t kFewestMaps = 64, kMostMaps = 256;  // in a block
 constexpr int64_t kProducts = 576;  // of an input, wanted in a block: it pays to turn it then
 constexpr int64_t kSliceRows = 64;
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

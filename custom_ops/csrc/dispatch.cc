@@ -51,30 +51,29 @@ bool always() { return true; }
 struct InstructionSet {
   const Kernels* kernels;
   bool (*present)();
-  bool (*worthwhile)();  // to be chosen where nobody names it
+  bool (*worthwhile)() = always;  // to be chosen where nobody names it
 };
 
 // For tests: found by name, and never chosen or listed.
 #if defined(ONNXBF_X86_KERNELS)
-const InstructionSet kHidden[] = {{&stand_in_kernels, has_avx512, always}};
+const InstructionSet kHidden[] = {{&stand_in_kernels, has_avx512}};
 #else
-const InstructionSet kHidden[] = {{&scalar::kernels, [] { return false; }, always}};
+const InstructionSet kHidden[] = {{&scalar::kernels, [] { return false; }}};
 #endif
 
 // Best last.
 const InstructionSet kInstructionSets[] = {
-    {&scalar::kernels, always, always},
+    {&scalar::kernels, always},
 #if defined(ONNXBF_X86_KERNELS)
     {&avx2::kernels,
-     [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; },
-     always},
-    {&avx512::kernels, has_avx512, always},
+     [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
+    {&avx512::kernels, has_avx512},
 #if defined(ONNXBF_AVX512_BF16_KERNELS)
     {&avx512_bf16_kernels, [] { return has_avx512() && executes_bfloat16(); },
      [] { return announces_bfloat16() && bfloat16_is_faster(); }},
 #endif
 #elif defined(ONNXBF_NEON_KERNELS)
-    {&neon::kernels, always, always},
+    {&neon::kernels, always},
 #endif
 };
 

@@ -155,19 +155,26 @@ struct Registers {
   }
 };
 
+// sum = add(left, right, sum) for each of a tile's, of one product.
+template <int64_t kCount, class Add>
+inline void each_sum(const float* a, const Float* right, Float (&sums)[kCount][kVectors],
+                     const Add& add) {
+  ONNXBF_UNROLL
+  for (int64_t row = 0; row < kCount; ++row) {
+    const Float left = spread(a[row]);
+    ONNXBF_UNROLL
+    for (int64_t v = 0; v < kVectors; ++v) sums[row][v] = add(left, right[v], sums[row][v]);
+  }
+}
+
 struct AddFloat32 {
   bool flush;
 
   template <int64_t kCount>
   void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
-    ONNXBF_UNROLL
-    for (int64_t row = 0; row < kCount; ++row) {
-      const Float left = spread(a[row]);
-      ONNXBF_UNROLL
-      for (int64_t v = 0; v < kVectors; ++v) {
-        sums[row][v] = multiply_add(left, right[v], sums[row][v], flush);
-      }
-    }
+    each_sum(a, right, sums, [&](Float left, Float each, Float sum) {
+      return multiply_add(left, each, sum, flush);
+    });
   }
 };
 

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "sizes.h"
+
 namespace onnxbf {
 namespace {
 
@@ -21,11 +23,9 @@ constexpr size_t kHugePage = size_t{2} << 20, kLine = 64;
 // Large blocks are whole huge pages: one page fault, and one entry of the TLB, for 512.
 size_t alignment_of(size_t bytes) { return bytes < kHugePage ? kLine : kHugePage; }
 
-size_t whole(size_t bytes, size_t parts) { return (bytes + parts - 1) / parts * parts; }
-
 size_t block_bytes(size_t count) {
-  const size_t bytes = whole(count * sizeof(float), kLine);
-  return whole(bytes, alignment_of(bytes));
+  const size_t bytes = fill_up(count * sizeof(float), kLine);
+  return fill_up(bytes, alignment_of(bytes));
 }
 
 Block make_block(size_t bytes) {

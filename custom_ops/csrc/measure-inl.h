@@ -4,9 +4,8 @@
 // i % 32, the sums of a tile are added up in halves, and whoever calls adds up tiles in order. This
 // order, and no fused multiply-add, gives the same bits on every instruction set. A tile is summed
 // in float32, scaled so that squares neither overflow nor vanish, and that is what it costs: in
-// float64 it would take twice the time of rounding. Where
-// a tile holds nothing but zeros and numbers within the format's range, a simpler rounder will do,
-// which makes up for the pass that finds out.
+// float64 it would take twice the time of rounding. Where a tile holds nothing but zeros and numbers
+// within the format's range, a simpler rounder will do, which makes up for the pass that finds out.
 #pragma once
 
 #include "round_range-inl.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sizes.h"
 #include "turn.h"
 
 namespace onnxbf {
@@ -11,8 +12,6 @@ namespace {
 constexpr int64_t kBlock = 64;  // products, packed at a time: several chunks of amx_bf16
 constexpr int64_t kLine = 16;   // floats
 constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the same sets of a cache
-
-int64_t divide_up(int64_t number, int64_t by) { return (number + by - 1) / by; }
 
 // On bits, not on numbers: compilers make vectors of that.
 template <class Change>
@@ -135,16 +134,10 @@ void Packing::copy(const float* from, const PanelPart& part) const {
     }
     return;
   }
-  int64_t i = 0;
   if (factor_.inner_stride == 1) {
-    for (; i + 4 <= part.count; i += 4) {
-      const float* row = from + i * factor_.outer_stride;
-      const int64_t next = factor_.outer_stride;
-      turn_four({row, row + next, row + 2 * next, row + 3 * next}, products, part.places,
-                part.to + i);
-    }
+    return turn_lines(from, part.count, products, factor_.outer_stride, part.places, part.to);
   }
-  for (; i < part.count; ++i) {
+  for (int64_t i = 0; i < part.count; ++i) {
     const float* numbers = from + i * factor_.outer_stride;
     for (int64_t k = 0; k < products; ++k) {
       part.to[part.places[k] + i] = numbers[k * factor_.inner_stride];

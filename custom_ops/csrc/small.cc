@@ -5,6 +5,7 @@
 #include "casts.h"
 #include "float_environment.h"
 #include "pack.h"
+#include "sizes.h"
 #include "turn.h"
 
 namespace onnxbf {
@@ -13,29 +14,11 @@ namespace {
 constexpr int64_t kMostFloats = 1 << 13;   // of a factor, or of the sums
 constexpr int64_t kTaskWork = 1 << 18;    // multiplications in a task
 
-int64_t fill_up(int64_t number, int64_t by) { return (number + by - 1) / by * by; }
-
 // Rounded on the way.
 void copy_lines(const Casts& casts, const float* from, int64_t lines, int64_t length,
                 int64_t from_stride, float* to, int64_t to_stride) {
   if (from_stride == length && to_stride == length) return casts(from, to, lines * length);
   for (int64_t i = 0; i < lines; ++i) casts(from + i * from_stride, to + i * to_stride, length);
-}
-
-// Columns become lines: number k of line i goes to to[places[k] + i].
-void turn_lines(const float* from, int64_t lines, int64_t length, int64_t stride,
-                const std::vector<int64_t>& places, float* to) {
-  int64_t i = 0;
-  for (; i + 4 <= lines; i += 4) {
-    const float* line = from + i * stride;
-    turn_four({line, line + stride, line + 2 * stride, line + 3 * stride}, length, places.data(),
-              to + i);
-  }
-  for (; i < lines; ++i) {
-    for (int64_t k = 0; k < length; ++k) {
-      to[places[static_cast<size_t>(k)] + i] = from[i * stride + k];
-    }
-  }
 }
 
 std::vector<int64_t> multiples(int64_t count, int64_t stride) {
@@ -114,7 +97,7 @@ class Small {
     if (product_.b.outer_stride == 1) {
       copy_lines(b_cast_, from, inner, columns, product_.b.inner_stride, to, width_);
     } else {
-      turn_lines(from, columns, inner, product_.b.outer_stride, to_columns_, to);
+      turn_lines(from, columns, inner, product_.b.outer_stride, to_columns_.data(), to);
       b_cast_(to, inner * width_);
     }
   }
@@ -152,7 +135,7 @@ class Small {
       return copy_lines(result_cast_, sums, rows, columns, width_, out, product_.row_stride());
     }
     result_cast_(sums, count);
-    turn_lines(sums, rows, columns, width_, to_rows_, out);
+    turn_lines(sums, rows, columns, width_, to_rows_.data(), out);
   }
 
   const TileKernels& tiles_;

@@ -26,4 +26,17 @@ inline void turn_four(const float* const (&rows)[4], int64_t count, const int64_
   }
 }
 
+// Columns become lines: number k of line i goes to to[places[k] + i].
+inline void turn_lines(const float* from, int64_t lines, int64_t length, int64_t stride,
+                       const int64_t* places, float* to) {
+  int64_t i = 0;
+  for (; i + 4 <= lines; i += 4) {
+    const float* line = from + i * stride;
+    turn_four({line, line + stride, line + 2 * stride, line + 3 * stride}, length, places, to + i);
+  }
+  for (; i < lines; ++i) {
+    for (int64_t k = 0; k < length; ++k) to[places[k] + i] = from[i * stride + k];
+  }
+}
+
 }  // namespace onnxbf

@@ -2,12 +2,12 @@
 // it is 0x7FC00000, whatever the CPU's own arithmetic gives.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 
 #include "float_environment.h"
 #include "instruction_sets.h"
+#include "ops/float_rows.h"
 #include "ops/node.h"
 #include "sum.h"
 
@@ -33,16 +33,12 @@ inline void round_result(const ort::Context& context, const std::optional<CastSp
   if (cast) round_numbers(context, *cast, y, y, count);
 }
 
-// Calls body(i) for each i of [0, rows), of which each stands for `width` numbers, as many at a time as
-// are worth a thread, and with IEEE 754's arithmetic.
+// Calls body(i) for each i of [0, rows), of which each stands for `width` numbers, with IEEE 754's arithmetic.
 template <class Body>
 void for_rows(const ort::Context& context, int64_t rows, int64_t width, const Body& body) {
-  constexpr int64_t kTask = int64_t{1} << 14;
-  const int64_t together = std::max<int64_t>(kTask / std::max<int64_t>(width, 1), 1);
-  context.parallel_tasks((rows + together - 1) / together, [&](int64_t task) {
+  for_some_rows(context, {rows, width}, [&](int64_t first, int64_t count) {
     const FloatEnvironment nearest(false);
-    const int64_t last = std::min((task + 1) * together, rows);
-    for (int64_t row = task * together; row < last; ++row) body(row);
+    for (int64_t row = first; row < first + count; ++row) body(row);
   });
 }
 

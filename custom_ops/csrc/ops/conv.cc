@@ -10,8 +10,6 @@
 namespace onnxbf {
 namespace {
 
-const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
-
 // Of operators whose second input is the first factor of their product.
 ComputeAttributes read_turned(const ort::KernelAttributes& node) {
   ComputeAttributes made(node);

@@ -1,9 +1,9 @@
-#include <algorithm>
 #include <limits>
 #include <string>
 
 #include "instruction_sets.h"
 #include "ops/custom_op.h"
+#include "ops/float_rows.h"
 #include "ops/operators.h"
 
 namespace onnxbf {
@@ -11,7 +11,6 @@ namespace {
 
 using Sizes = std::vector<int64_t>;
 
-constexpr int64_t kTaskNumbers = int64_t{1} << 14;
 enum Reduction : int32_t { kMean, kSum, kNone };
 
 // What the loss and its gradient have in common: rows of numbers, one for each class, and labels.
@@ -46,17 +45,6 @@ class Classes {
     return {data, shape[0], shape[1], static_cast<float>(counted)};
   }
 
-  // Calls body(first, count) for some rows at a time.
-  template <class Body>
-  static void for_rows(const ort::Context& context, const Labels& labels, const Body& body) {
-    const int64_t together =
-        std::max<int64_t>(kTaskNumbers / std::max<int64_t>(labels.width, 1), 1);
-    context.parallel_tasks((labels.rows + together - 1) / together, [&](int64_t task) {
-      const int64_t first = task * together;
-      body(first, std::min(together, labels.rows - first));
-    });
-  }
-
   int64_t ignored_;
   int32_t reduction_;
 };
@@ -83,7 +71,7 @@ class SoftmaxCrossEntropyLoss : Classes {
     std::vector<float> sums(reduction_ == kNone ? 0 : static_cast<size_t>(labels.rows));
     float* losses = reduction_ == kNone ? loss : sums.data();
     const auto cross_entropy = chosen_kernels().gradients.cross_entropy;
-    for_rows(context, labels, [&](int64_t first, int64_t count) {
+    for_some_rows(context, {labels.rows, labels.width}, [&](int64_t first, int64_t count) {
       const int64_t begin = first * labels.width;
       cross_entropy({from + begin, labels.data + first, ignored_, count, labels.width, out + begin,
                      losses + first});
@@ -123,7 +111,7 @@ class SoftmaxCrossEntropyLossGrad : Classes {
     const float scale = reduction_ == kMean ? *given / labels.counted : *given;
     const int64_t step = reduction_ == kNone ? 1 : 0;
     const auto gradient = chosen_kernels().gradients.cross_entropy_gradient;
-    for_rows(context, labels, [&](int64_t first, int64_t count) {
+    for_some_rows(context, {labels.rows, labels.width}, [&](int64_t first, int64_t count) {
       const int64_t begin = first * labels.width;
       gradient({from + begin, labels.data + first, ignored_, count, labels.width,
                 step == 0 ? &scale : given + first, step, dx + begin});

@@ -1,28 +1,21 @@
-// What operators along rows in float32 have in common; LayerNormalization of them.
+// What operators along rows of float32 numbers have in common.
 #pragma once
 
 #include <algorithm>
-#include <string>
 
-#include "instruction_sets.h"
-#include "ops/custom_op.h"
+#include "ops/node.h"
 
 namespace onnxbf {
-namespace {
-
-constexpr int64_t kTaskNumbers = int64_t{1} << 14;
-
-inline const float* numbers_of(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
 
 struct RowShape {
   int64_t rows, width;
 };
 
-// Rows are the dimensions from `axis` on.
+// Rows are the dimensions from `axis` on, which may count from the last one.
 inline RowShape row_shape(const std::vector<int64_t>& sizes, int64_t axis) {
   const auto rank = static_cast<int64_t>(sizes.size());
   if (axis < 0) axis += rank;
-  if (axis < 0 || axis >= rank) throw ort::Error("axis is no dimension of the first input.");
+  if (axis < 0 || axis >= rank) throw ort::Error("axis is no dimension of x.");
   RowShape shape{1, 1};
   for (int64_t i = 0; i < rank; ++i) {
     (i < axis ? shape.rows : shape.width) *= sizes[static_cast<size_t>(i)];
@@ -30,9 +23,10 @@ inline RowShape row_shape(const std::vector<int64_t>& sizes, int64_t axis) {
   return shape;
 }
 
-// Calls body(first, count) for some rows at a time.
+// Calls body(first, count) for some rows at a time, as many as are worth a thread.
 template <class Body>
 void for_some_rows(const ort::Context& context, const RowShape& shape, const Body& body) {
+  constexpr int64_t kTaskNumbers = int64_t{1} << 14;
   const int64_t together = std::max<int64_t>(kTaskNumbers / std::max<int64_t>(shape.width, 1), 1);
   context.parallel_tasks((shape.rows + together - 1) / together, [&](int64_t task) {
     const int64_t first = task * together;
@@ -40,52 +34,4 @@ void for_some_rows(const ort::Context& context, const RowShape& shape, const Bod
   });
 }
 
-// ONNX's LayerNormalization: x, scale and perhaps bias; y, and perhaps the mean and the inverse deviation.
-class FloatLayerNormalization {
- public:
-  explicit FloatLayerNormalization(const ort::KernelAttributes& node)
-      : axis_(node.integer("axis", -1)), epsilon_(node.number("epsilon", 1e-5f)) {
-    node.integer("stash_type", 1, 1, 1);
-  }
-
-  void compute(const ort::Context& context) const {
-    const ort::Tensor x = context.input(0), scale = context.input(1);
-    const RowShape shape = row_shape(x.shape, axis_);
-    const bool has_bias = context.has_input(2) && context.input(2).count != 0;
-    if (scale.count != shape.width || (has_bias && context.input(2).count != shape.width)) {
-      throw ort::Error("scale and bias must have one number for each of a row's " +
-                       std::to_string(shape.width) + ".");
-    }
-    std::vector<int64_t> one_each = x.shape;
-    const auto rank = static_cast<int64_t>(one_each.size());
-    std::fill(one_each.begin() + (axis_ < 0 ? axis_ + rank : axis_), one_each.end(), 1);
-    const NormalizedRows all{
-        numbers_of(x),
-        numbers_of(scale),
-        has_bias ? numbers_of(context.input(2)) : nullptr,
-        epsilon_,
-        static_cast<float*>(context.output(0, ort::kFloat, x.shape)),
-        static_cast<float*>(context.optional_output(1, ort::kFloat, one_each)),
-        static_cast<float*>(context.optional_output(2, ort::kFloat, one_each)),
-        shape.rows,
-        shape.width,
-    };
-    const auto normalize = chosen_kernels().gradients.normalize;
-    for_some_rows(context, shape, [&](int64_t first, int64_t count) {
-      NormalizedRows rows = all;
-      rows.x += first * shape.width;
-      rows.y += first * shape.width;
-      if (rows.mean != nullptr) rows.mean += first;
-      if (rows.inverse_deviation != nullptr) rows.inverse_deviation += first;
-      rows.count = count;
-      normalize(rows);
-    });
-  }
-
- private:
-  int64_t axis_;
-  float epsilon_;
-};
-
-}  // namespace
 }  // namespace onnxbf

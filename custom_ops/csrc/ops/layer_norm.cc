@@ -4,14 +4,12 @@
 #include "ops/around_sums.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
-#include "ops/float_rows.h"
+#include "ops/float_layer_norm.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
-
-const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
 
 // ONNX's LayerNormalization, whose two sums are under an arithmetic profile.
 class ProfiledLayerNormalization {

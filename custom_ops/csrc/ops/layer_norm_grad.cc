@@ -2,6 +2,7 @@
 
 #include "instruction_sets.h"
 #include "ops/custom_op.h"
+#include "ops/float_rows.h"
 #include "ops/operators.h"
 #include "ops/scratch.h"
 
@@ -60,18 +61,11 @@ class LayerNormalizationGrad {
  private:
   NormRows make_rows(const ort::Tensor& dy, const ort::Tensor& x, const ort::Tensor& scale,
                      const ort::Tensor& mean, const ort::Tensor& deviation) const {
-    const auto rank = static_cast<int64_t>(x.shape.size());
-    const int64_t axis = axis_ < 0 ? axis_ + rank : axis_;
-    if (axis < 0 || axis >= rank) throw ort::Error("axis is no dimension of x.");
-    int64_t rows = 1, width = 1;
-    for (int64_t i = 0; i < rank; ++i) (i < axis ? rows : width) *= x.shape[static_cast<size_t>(i)];
+    const auto [rows, width] = row_shape(x.shape, axis_);
     if (dy.shape != x.shape || scale.count != width || mean.count != rows ||
         deviation.count != rows) {
       throw ort::Error("the shapes of dy, x, scale, mean and deviation do not fit each other.");
     }
-    const auto numbers = [](const ort::Tensor& tensor) {
-      return static_cast<const float*>(tensor.data);
-    };
     return {numbers(dy), numbers(x), numbers(scale), numbers(mean), numbers(deviation),
             nullptr, rows, width};
   }

@@ -93,6 +93,8 @@ struct Tensor {
   int64_t count;
 };
 
+inline const float* numbers(const Tensor& tensor) { return static_cast<const float*>(tensor.data); }
+
 // One run of a kernel.
 class Context {
  public:

@@ -1,4 +1,6 @@
 // The gradient of Softmax along rows, in float32.
+#include "instruction_sets.h"
+#include "ops/custom_op.h"
 #include "ops/float_rows.h"
 #include "ops/operators.h"
 
@@ -28,7 +30,7 @@ class SoftmaxGrad13 {
     const auto gradient = chosen_kernels().gradients.softmax;
     for_some_rows(context, shape, [&](int64_t first, int64_t count) {
       const int64_t begin = first * shape.width;
-      gradient({numbers_of(dy) + begin, numbers_of(y) + begin, dx + begin, count, shape.width});
+      gradient({numbers(dy) + begin, numbers(y) + begin, dx + begin, count, shape.width});
     });
   }
 

@@ -8,8 +8,6 @@
 namespace onnxbf {
 namespace {
 
-const float* numbers(const ort::Tensor& tensor) { return static_cast<const float*>(tensor.data); }
-
 int64_t size_between(const std::vector<int64_t>& shape, int64_t first, int64_t last) {
   int64_t size = 1;
   for (int64_t i = first; i < last; ++i) size *= shape[static_cast<size_t>(i)];
