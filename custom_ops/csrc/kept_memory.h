@@ -1,4 +1,4 @@
-// Memory for packed factors, kept from product to product: of a product of 1024 x 1024 matrices, fresh pages
+// Memory that kernels keep from run to run: of a product of 1024 x 1024 matrices, fresh pages for packed factors
 // took 15 % of the time.
 #pragma once
 

@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "conv_gradient.h"
+#include "kept_memory.h"
 #include "ops/conv_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
-#include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
@@ -50,7 +50,7 @@ class ConvGrad {
     const int64_t strands = std::min(kStrands, gradient.task_count());
     const int64_t packed = in_cache_lines(gradient.packed_size());
     const int64_t own = in_cache_lines(gradient.scratch_size());
-    const ScratchPool::Lease memory(scratch_, static_cast<size_t>(packed + strands * own));
+    const KeptMemory memory(static_cast<size_t>(packed + strands * own));
     context.parallel_tasks(gradient.pack_count(),
                            [&](int64_t i) { gradient.pack(i, w, memory.data()); });
     context.parallel_tasks(strands, [&](int64_t strand) {
@@ -67,7 +67,7 @@ class ConvGrad {
     const int64_t strands = std::min(kStrands, gradient.task_count());
     const int64_t left = in_cache_lines(gradient.task_count() * gradient.sums_size());
     const int64_t own = in_cache_lines(gradient.scratch_size());
-    const ScratchPool::Lease memory(scratch_, static_cast<size_t>(left + strands * own));
+    const KeptMemory memory(static_cast<size_t>(left + strands * own));
     context.parallel_tasks(strands, [&](int64_t strand) {
       float* scratch = memory.data() + left + strand * own;
       for (int64_t i = strand; i < gradient.task_count(); i += strands) {
@@ -79,7 +79,6 @@ class ConvGrad {
   }
 
   ConvAttributes attributes_;
-  mutable ScratchPool scratch_;
 };
 
 }  // namespace

@@ -1,12 +1,12 @@
 #include <cmath>
 #include <variant>
 
+#include "kept_memory.h"
 #include "ops/around_sums.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/float_layer_norm.h"
 #include "ops/operators.h"
-#include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
@@ -32,8 +32,7 @@ class ProfiledLayerNormalization {
     float* means = statistic(context, 1, rows, spare.data());
     float* inverses = statistic(context, 2, rows, spare.data() + rows.count);
 
-    const ScratchPool::Lease memory(scratch_,
-                                    compute_.cast_a ? static_cast<size_t>(x.count) : 0);
+    const KeptMemory memory(compute_.cast_a ? static_cast<size_t>(x.count) : 0);
     const float* from = numbers(x);
     if (compute_.cast_a) {
       round_numbers(context, *compute_.cast_a, from, memory.data(), x.count);
@@ -124,7 +123,6 @@ class ProfiledLayerNormalization {
   std::string name_;
   int64_t axis_;
   float epsilon_;
-  mutable ScratchPool scratch_;
 };
 
 // The one or the other, as a profile is named or not.

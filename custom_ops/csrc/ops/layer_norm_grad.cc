@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "instruction_sets.h"
+#include "kept_memory.h"
 #include "ops/custom_op.h"
 #include "ops/float_rows.h"
 #include "ops/operators.h"
-#include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
@@ -36,7 +36,7 @@ class LayerNormalizationGrad {
     auto* to_scale = static_cast<float*>(context.optional_output(1, ort::kFloat, scale.shape));
     auto* to_bias = static_cast<float*>(context.optional_output(2, ort::kFloat, scale.shape));
     const int64_t chunks = std::clamp<int64_t>(all.count / kChunkRows, 1, kChunks);
-    const ScratchPool::Lease memory(scratch_, static_cast<size_t>(chunks * 2 * all.width));
+    const KeptMemory memory(static_cast<size_t>(chunks * 2 * all.width));
     const GradientKernels& kernels = chosen_kernels().gradients;
     context.parallel_tasks(chunks, [&](int64_t chunk) {
       float* sums = memory.data() + chunk * 2 * all.width;
@@ -71,7 +71,6 @@ class LayerNormalizationGrad {
   }
 
   int64_t axis_;
-  mutable ScratchPool scratch_;
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
+#include "kept_memory.h"
 #include "ops/around_sums.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
-#include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
@@ -87,7 +87,7 @@ class Reduce {
     if (count == 0) return;
     const std::vector<Run> runs = runs_of(x.shape, summed);
     const bool is_mixed = x.count != 0 && runs.size() > 3;
-    const ScratchPool::Lease memory(scratch_, is_mixed ? static_cast<size_t>(x.count) : 0);
+    const KeptMemory memory(is_mixed ? static_cast<size_t>(x.count) : 0);
     if (is_mixed) bring_together(numbers, x.shape, summed, memory.data());
     Sums sums = is_mixed || x.count == 0
                     ? make_sums({count, inner, 1}, is_mixed ? memory.data() : numbers, y)
@@ -149,7 +149,6 @@ class Reduce {
   ComputeAttributes compute_;
   std::string name_;
   bool keeps_dims_, may_keep_all_;
-  mutable ScratchPool scratch_;
 };
 
 }  // namespace

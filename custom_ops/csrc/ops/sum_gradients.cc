@@ -1,9 +1,9 @@
 // The gradients of what sums numbers, under an arithmetic profile.
+#include "kept_memory.h"
 #include "ops/around_sums.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/operators.h"
-#include "ops/scratch.h"
 
 namespace onnxbf {
 namespace {
@@ -17,16 +17,16 @@ int64_t size_between(const std::vector<int64_t>& shape, int64_t first, int64_t l
 // What a cast makes of an operand, as long as it lives.
 class Operand {
  public:
-  Operand(const ort::Context& context, ScratchPool& pool, const std::optional<CastSpec>& cast,
+  Operand(const ort::Context& context, const std::optional<CastSpec>& cast,
           const ort::Tensor& tensor)
-      : rounded_(pool, cast ? static_cast<size_t>(tensor.count) : 0),
+      : rounded_(cast ? static_cast<size_t>(tensor.count) : 0),
         data_(cast ? rounded_.data() : numbers(tensor)) {
     if (cast) round_numbers(context, *cast, numbers(tensor), rounded_.data(), tensor.count);
   }
   const float* data() const { return data_; }
 
  private:
-  ScratchPool::Lease rounded_;
+  KeptMemory rounded_;
   const float* data_;
 };
 
@@ -59,8 +59,8 @@ class SoftmaxGrad {
     const SumShape shape{size_between(given_y.shape, 0, axis),
                          given_y.shape[static_cast<size_t>(axis)],
                          size_between(given_y.shape, axis + 1, rank)};
-    const Operand left(context, scratch_, compute_.cast_a, given_dy);
-    const Operand right(context, scratch_, compute_.cast_b, given_y);
+    const Operand left(context, compute_.cast_a, given_dy);
+    const Operand right(context, compute_.cast_b, given_y);
     const float *dy = left.data(), *y = right.data();
     context.parallel(given_y.count, [&](int64_t begin, int64_t end) {
       const FloatEnvironment nearest(false);
@@ -81,7 +81,6 @@ class SoftmaxGrad {
   ComputeAttributes compute_;
   std::string name_;
   int64_t axis_;
-  mutable ScratchPool scratch_;
 };
 
 // The gradients of LayerNormalization, with n = (x - mean) * deviation and g = dy * scale:
@@ -104,8 +103,8 @@ class LayerNormGrad {
 
   void compute(const ort::Context& context) const {
     const ort::Tensor dy = context.input(0), x = context.input(1), scale = context.input(2);
-    const Operand left(context, scratch_, compute_.cast_a, dy);
-    const Operand right(context, scratch_, compute_.cast_b, x);
+    const Operand left(context, compute_.cast_a, dy);
+    const Operand right(context, compute_.cast_b, x);
     const auto rank = static_cast<int64_t>(x.shape.size());
     const int64_t axis = axis_ < 0 ? axis_ + rank : axis_;
     if (axis < 0 || axis >= rank) refuse("axis " + std::to_string(axis_) + " is no dimension of x.");
@@ -116,7 +115,7 @@ class LayerNormGrad {
         context.input(4).count != count) {
       refuse("the shapes of dy, x, scale, mean and deviation do not fit each other.");
     }
-    const ScratchPool::Lease terms(scratch_, static_cast<size_t>(x.count));
+    const KeptMemory terms(static_cast<size_t>(x.count));
     auto* dx = static_cast<float*>(context.optional_output(0, ort::kFloat, x.shape));
     if (dx != nullptr) to_input(context, rows, terms.data(), dx);
     const SumShape columns{1, count, width};
@@ -184,7 +183,6 @@ class LayerNormGrad {
   ComputeAttributes compute_;
   std::string name_;
   int64_t axis_;
-  mutable ScratchPool scratch_;
 };
 
 }  // namespace
