@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.formats import Cast
+from onnxbf.protos import to_proto
 from onnxbf.session import make_session, run
-from tests.implementations import same_bits
+from tests.implementations import Floats, same_bits
 
 OPSET, IR_VERSION = 21, 10  # what the oldest of the supported runtimes takes
 Shape = Sequence[int | str | None] | None
@@ -22,6 +24,26 @@ Shape = Sequence[int | str | None] | None
 
 def value(name: str, kind: int = TensorProto.FLOAT, shape: Shape = None) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
+
+
+def floats(*shape: int) -> Floats:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def attributes_of(each: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name; texts are decoded."""
+    found = {a.name: helper.get_attribute_value(a) for a in each.attribute}
+    return {name: v.decode() if isinstance(v, bytes) else v for name, v in found.items()}
+
+
+def to_text(model: ir.Model) -> str:
+    """The ONNX text of a valid graph, without the types and the metadata that passes leave."""
+    proto = to_proto(model)
+    onnx.checker.check_model(proto)
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    return str(onnx.printer.to_text(proto)).strip()
 
 
 def ours(

@@ -22,7 +22,7 @@ from onnxbf.recipe import RECIPES, Recipe, Rule, load_recipe
 from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import Floats, same_bits
-from tests.small_models import check_in_both, model, node, ours, value
+from tests.small_models import attributes_of, check_in_both, floats, model, node, ours, value
 
 BF16 = parse_cast("bf16")
 
@@ -31,10 +31,6 @@ def _recipe(arithmetic: str, **casts: str) -> Recipe:
     effects = {role: parse_cast(cast) for role, cast in casts.items()}
     rule = Rule(ops=("gemm",), arithmetic=parse_arithmetic(arithmetic), **effects)
     return Recipe("test", "", (rule,))
-
-
-def _floats(*shape: int) -> Floats:
-    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
 
 
 def _perceptron() -> onnx.ModelProto:
@@ -46,20 +42,15 @@ def _perceptron() -> onnx.ModelProto:
         ],
         [value("x", shape=[3, 9])],
         [value("y", shape=[3, 4])],
-        weights={"w": _floats(9, 6), "v": _floats(4, 6), "c": _floats(4)},
+        weights={"w": floats(9, 6), "v": floats(4, 6), "c": floats(4)},
     )
-
-
-def _attributes(each: onnx.NodeProto) -> dict[str, Any]:
-    found = {a.name: onnx.helper.get_attribute_value(a) for a in each.attribute}
-    return {name: v.decode() if isinstance(v, bytes) else v for name, v in found.items()}
 
 
 def test_products_take_in_the_roundings_around_them() -> None:
     casts = {"inputs": "bf16", "weights": "e4m3fn:rtz", "outputs": "fp16:rna"}
     made, report = convert(_perceptron(), _recipe("chunked", **casts))
     assert [each.op_type for each in made.graph.node] == ["MatMul", "Relu", "Gemm"]
-    first, _, second = (_attributes(each) for each in made.graph.node)
+    first, _, second = (attributes_of(each) for each in made.graph.node)
     text = "chunked{size=64,inner=fp32,outer=bf16}"
     rounded = {"cast_b": "e4m3fn:rtz", "cast_y": "fp16:rna"}
     assert first == {"arithmetic": text, "cast_a": "bf16:rne", **rounded}
@@ -74,7 +65,7 @@ def test_products_take_in_the_roundings_around_them() -> None:
 )
 def test_the_same_bits_as_with_roundings_around(recipe: str) -> None:
     """Written out by hand: each rounding a node, each product one that rounds nothing itself."""
-    (rule, *_), x = RECIPES[recipe].rules, _floats(3, 9)
+    (rule, *_), x = RECIPES[recipe].rules, floats(3, 9)
     assert rule.inputs and rule.weights and rule.outputs and rule.arithmetic
     text = str(rule.arithmetic)
     around = model(
@@ -91,7 +82,7 @@ def test_the_same_bits_as_with_roundings_around(recipe: str) -> None:
         ],
         [value("x", shape=[3, 9])],
         [value("y", shape=[3, 4])],
-        weights={"w": _floats(9, 6), "v": _floats(4, 6), "c": _floats(4)},
+        weights={"w": floats(9, 6), "v": floats(4, 6), "c": floats(4)},
     )
     made, _ = convert(_perceptron(), recipe)
     wanted = Evaluator(around).run(None, {"x": x})[0]
@@ -104,14 +95,14 @@ def test_a_rounding_that_others_read_stays() -> None:
         nodes,
         [value("x", shape=[3, 3])],
         [value("y", shape=[3, 3]), value("z", shape=[3, 3])],
-        weights={"w": _floats(3, 3)},
+        weights={"w": floats(3, 3)},
     )
     recipe = _recipe("kahan", inputs="bf16", weights="bf16")
     recipe = Recipe("test", "", (*recipe.rules, Rule(ops=("Sigmoid",), inputs=BF16)))
     made, _ = convert(proto, recipe)
     assert [each.op_type for each in made.graph.node].count("QuantizeDequantize") == 1
     product = next(each for each in made.graph.node if each.op_type == "MatMul")
-    assert _attributes(product) == {"arithmetic": "kahan", "cast_b": "bf16:rne"}
+    assert attributes_of(product) == {"arithmetic": "kahan", "cast_b": "bf16:rne"}
 
 
 def test_stochastic_roundings_stay_nodes() -> None:
@@ -125,16 +116,16 @@ def test_stochastic_roundings_stay_nodes() -> None:
 def test_stochastic_sums_have_a_stream_each() -> None:
     recipe = _recipe("sequential{rounding=sr}")
     made, _ = convert(_perceptron(), recipe, seed=5)
-    products = [_attributes(each) for each in made.graph.node if each.domain]
+    products = [attributes_of(each) for each in made.graph.node if each.domain]
     assert [each["seed"] for each in products] == [5, 5]
     assert products[0]["node"] != products[1]["node"]
-    x = _floats(3, 9)
+    x = floats(3, 9)
     wanted = Evaluator(made).run(None, {"x": x})[0]
     assert same_bits(run(make_session(made.SerializeToString()), {"x": x})["y"], wanted)
     other, _ = convert(_perceptron(), recipe, seed=6)
     assert not same_bits(Evaluator(other).run(None, {"x": x})[0], wanted)
     plain, _ = convert(_perceptron(), _recipe("sequential"), seed=5)
-    assert all("seed" not in _attributes(each) for each in plain.graph.node)
+    assert all("seed" not in attributes_of(each) for each in plain.graph.node)
 
 
 def test_a_gemm_without_a_term_can_have_a_step() -> None:
@@ -149,7 +140,7 @@ def test_a_gemm_without_a_term_can_have_a_step() -> None:
     made, _ = convert(trained, _recipe("sequential{rounding=sr}"))
     (product,) = made.graph
     assert (product.op_type, len(product.inputs)) == ("FusedMatMul", 3)
-    feeds = {"x": _floats(3, 9), "w": _floats(4, 9), "step": np.array(3)}
+    feeds = {"x": floats(3, 9), "w": floats(4, 9), "step": np.array(3)}
     check_in_both(to_proto(made), feeds)
 
 
@@ -158,7 +149,7 @@ CONV_SHAPES = {"x": [2, 4, 5, 4], "w": [6, 2, 3, 2], "b": [6], "dy": [2, 6, 3, 4
 
 
 def _conv_feeds() -> dict[str, Floats]:
-    return {name: _floats(*shape) for name, shape in CONV_SHAPES.items()}
+    return {name: floats(*shape) for name, shape in CONV_SHAPES.items()}
 
 
 def _conv(nodes: list[onnx.NodeProto], **outputs: str) -> onnx.ModelProto:
@@ -271,7 +262,7 @@ def test_gradients_of_a_convolution_that_are_one_node_are_left_alone() -> None:
 
 
 def test_what_has_no_operator_is_left_and_told() -> None:
-    weights = {"k": _floats(5, 3), "i": np.ones((2, 2), np.int64)}
+    weights = {"k": floats(5, 3), "i": np.ones((2, 2), np.int64)}
     proto = model(
         [node("Einsum", ["x", "k"], "y", equation="ij,jk->ik"), node("MatMul", ["i", "i"], "z")],
         [value("x", shape=[2, 5])],
@@ -308,132 +299,6 @@ def test_an_arithmetic_for_an_operator_that_has_none_is_refused(tmp_path: Any) -
     path.write_text('[[rules]]\nops = ["gemm"]\narithmetic = "avx512_bf61"\n')
     with pytest.raises(Exception, match="did you mean 'avx512_bf16'"):
         load_recipe(path)
-
-
-def _sums_recipe(arithmetic: str, **casts: str) -> Recipe:
-    effects = {role: parse_cast(cast) for role, cast in casts.items()}
-    ops = ("reduction", "normalization")
-    return Recipe("test", "", (Rule(ops=ops, arithmetic=parse_arithmetic(arithmetic), **effects),))
-
-
-def _attention(opset: int = 21, **softmax: int) -> onnx.ModelProto:
-    """Normalization, softmax, a mean and a sum, the first of them in the form of its opset."""
-    old = opset < 18
-    reduced = ["weights"] if old else ["weights", "axes"]
-    nodes = [
-        node("LayerNormalization", ["x", "scale"], "normal", epsilon=0.5),
-        node("Softmax", ["normal"], "weights", **softmax),
-        node("ReduceMean", reduced, "mean", keepdims=0, **({"axes": [1]} if old else {})),
-        node("ReduceSum", ["mean"], "y"),
-    ]
-    weights = {"scale": _floats(9) + 2, "axes": np.array([1])}
-    return model(
-        nodes,
-        [value("x", shape=[2, 3, 9])],
-        [value("y", shape=[1, 1])],
-        weights=weights,
-        opsets={"": opset},
-    )
-
-
-def test_sums_take_in_the_roundings_around_them() -> None:
-    recipe = _sums_recipe("avx512_bf16", inputs="bf16{subnormals=flush}", outputs="fp16")
-    made, report = convert(_attention(), recipe)
-    types = ["LayerNormalization", "Softmax", "ReduceMean", "ReduceSum"]
-    assert [each.op_type for each in made.graph.node] == types
-    assert all(each.domain == "ai.onnxbf" for each in made.graph.node)
-    found = [_attributes(each) for each in made.graph.node]
-    cast = {"cast_a": "bf16:rne{subnormals=flush}"}  # before the mean, or the largest, is taken
-    assert found[0] == {"arithmetic": "avx512_bf16", "epsilon": 0.5, "cast_y": "fp16:rne", **cast}
-    assert found[1] == {"arithmetic": "avx512_bf16", "cast_y": "fp16:rne", **cast}
-    assert found[3] == {"arithmetic": "avx512_bf16", "cast_y": "fp16:rne"}  # what it sums anyway
-    assert "LayerNormalization x1" in str(report) and "ReduceSum x1" in str(report)
-    check_in_both(made, {"x": _floats(2, 3, 9)})
-
-
-@pytest.mark.parametrize("opset", [17, 21])
-@pytest.mark.parametrize("arithmetic", ["sequential{rounding=sr}", "chunked{size=4}"])
-def test_the_sums_of_every_opset(opset: int, arithmetic: str) -> None:
-    """Axes that were an attribute become an input, and those left out before a step are stated."""
-    made, _ = convert(_attention(opset, axis=1), _sums_recipe(arithmetic, inputs="bf16"))
-    ours_ = [each for each in made.graph.node if each.op_type != "Constant"]
-    assert all(each.domain == "ai.onnxbf" for each in ours_)
-    assert len(ours_[2].input) == 2 and len(ours_[3].input) == (2 if "sr" in arithmetic else 1)
-    check_in_both(made, {"x": _floats(2, 3, 9)})
-
-
-def test_sums_without_rounding_are_those_of_the_runtime() -> None:
-    x = {"x": _floats(2, 3, 9)}
-    for opset in (17, 21):
-        proto = _attention(opset)
-        made, _ = convert(proto, _sums_recipe("exact"))
-        got = run(make_session(made.SerializeToString()), x)["y"]
-        wanted = run(make_session(proto.SerializeToString()), x)["y"]
-        np.testing.assert_allclose(got, wanted, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("axis", "replaced"), [(1, False), (2, True), (-1, True), (None, False)])
-def test_old_softmax_is_replaced_along_the_last_axis(axis: int | None, replaced: bool) -> None:
-    chosen = {} if axis is None else {"axis": axis}
-    proto = model(
-        [node("Softmax", ["x"], "y", **chosen)],
-        [value("x", shape=[2, 3, 4])],
-        [value("y", shape=[2, 3, 4])],
-        opsets={"": 11},
-        ir_version=6,
-    )
-    made, report = convert(proto, _sums_recipe("exact"))
-    (only,) = made.graph.node
-    assert (only.domain == "ai.onnxbf") is replaced
-    assert any("Softmax x1 sums as the runtime does" in note for note in report.notes) != replaced
-    if replaced:
-        assert _attributes(only) == {"axis": -1, "arithmetic": "exact"}
-
-
-def test_a_norm_that_others_read_the_statistics_of() -> None:
-    made = helper.make_node(
-        "LayerNormalization", ["x", "scale"], ["y", "mean", "inverse"], name="norm"
-    )
-    outputs = {"y": [2, 3, 9], "inverse": [2, 3, 1]}
-    proto = model(
-        [made],
-        [value("x", shape=[2, 3, 9])],
-        [value(name, shape=shape) for name, shape in outputs.items()],
-        weights={"scale": _floats(9)},
-    )
-    converted, _ = convert(proto, _sums_recipe("pairwise", outputs="bf16"))
-    assert len(converted.graph.node[0].output) == 3
-    check_in_both(converted, {"x": _floats(2, 3, 9)})
-
-
-@pytest.mark.parametrize("stash_type", [1, 10])
-def test_norms_and_gradients_in_another_precision_stay(stash_type: int) -> None:
-    names = ["dy", "x", "scale", "mean", "inverse"]
-    made = helper.make_node(
-        "LayerNormalizationGrad",
-        names,
-        ["dx", "", "dbias"],
-        name="gradient",
-        domain="com.microsoft",
-        stash_type=stash_type,
-        epsilon=1e-5,
-    )
-    shapes = {"dy": [3, 9], "x": [3, 9], "scale": [9], "mean": [3], "inverse": [3]}
-    proto = model(
-        [made],
-        [value(name, shape=shape) for name, shape in shapes.items()],
-        [value("dx", shape=[3, 9]), value("dbias", shape=[9])],
-        opsets={"com.microsoft": 1},
-    )
-    converted, report = convert(proto, _sums_recipe("chunked{size=4}", inputs="bf16"))
-    types = [each.op_type for each in converted.graph.node]
-    if stash_type == 1:
-        assert types == ["LayerNormGrad"]
-        assert _attributes(converted.graph.node[0])["cast_b"] == "bf16:rne"
-        check_in_both(converted, {name: _floats(*shape) for name, shape in shapes.items()})
-    else:
-        assert "LayerNormalizationGrad" in types
-        assert any("LayerNormalizationGrad x1 sums as the runtime" in n for n in report.notes)
 
 
 def test_what_has_no_sum_is_not_reported() -> None:

@@ -13,6 +13,7 @@ from onnxbf.passes.pipeline import convert
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 from onnxbf.session import make_session, run
+from tests.small_models import to_text
 
 REPORT = Report("none")
 
@@ -57,19 +58,10 @@ def _model(text: str) -> ir.Model:
     return from_proto(onnx.parser.parse_model(text))
 
 
-def _text(model: ir.Model) -> str:
-    proto = to_proto(model)
-    onnx.checker.check_model(proto)
-    del proto.graph.value_info[:]
-    for node in proto.graph.node:
-        del node.metadata_props[:]
-    return str(onnx.printer.to_text(proto)).strip()
-
-
-def test_text() -> None:
+def testto_text() -> None:
     model = _model(HIDDEN)
     assert ExposeRoundings(REPORT)(model).modified
-    assert _text(model) == EXPOSED
+    assert to_text(model) == EXPOSED
     roles = [node.metadata_props.get(ROLE_KEY) for node in model.graph]
     assert roles == ["inputs", None, "outputs", "inputs", "inputs", None, "inputs", None]
 

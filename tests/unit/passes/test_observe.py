@@ -12,23 +12,15 @@ from onnxbf.graph import ROLE_KEY
 from onnxbf.passes.observe_roundings import ObserveRoundings
 from onnxbf.passes.observe_updates import ObserveUpdates
 from onnxbf.passes.pipeline import convert
-from onnxbf.protos import from_proto, to_proto
+from onnxbf.protos import from_proto
 from onnxbf.report import Report
+from tests.small_models import to_text
 
 REPORT = Report("none")
 
 
 def _model(text: str) -> ir.Model:
     return from_proto(onnx.parser.parse_model(text))
-
-
-def _text(model: ir.Model) -> str:
-    proto = to_proto(model)
-    onnx.checker.check_model(proto)
-    del proto.graph.value_info[:]
-    for node in proto.graph.node:
-        del node.metadata_props[:]
-    return str(onnx.printer.to_text(proto)).strip()
 
 
 ROUNDED = """<
@@ -83,23 +75,23 @@ def test_roundings() -> None:
     model = _model(ROUNDED)
     model.graph[0].metadata_props[ROLE_KEY] = "inputs"
     assert ObserveRoundings(REPORT)(model).modified
-    assert _text(model) == OBSERVED
+    assert to_text(model) == OBSERVED
     assert model.graph[0].metadata_props[ROLE_KEY] == "inputs"
 
 
 def test_updates() -> None:
     model = _model(UPDATE)
     assert ObserveUpdates(REPORT, {"w": parse_cast("bf16")})(model).modified
-    assert _text(model) == OBSERVED_UPDATE
+    assert to_text(model) == OBSERVED_UPDATE
 
 
 def test_nothing_to_observe() -> None:
     plain = "<ir_version: 10, opset_import: ['' : 20]> g (float x) => (float y) { y = Neg (x) }"
     for graph_pass in (ObserveRoundings(REPORT), ObserveUpdates(REPORT, {})):
         model = _model(plain.replace("'", '"'))
-        before = _text(model)
+        before = to_text(model)
         assert not graph_pass(model).modified
-        assert _text(model) == before
+        assert to_text(model) == before
 
 
 def test_pairs_of_casts_cannot_be_observed() -> None:
