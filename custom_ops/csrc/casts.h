@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "arithmetic.h"
@@ -16,7 +17,23 @@ class Casts {
 
   void add(const std::optional<CastSpec>& cast) {
     if (!cast || is_float32(*cast)) return;
-    steps_.push_back({make_plan(*cast), kernels_.round[round_kernel(*cast)]});
+    const RoundKernel kernel = round_kernel(*cast);
+    steps_.push_back({*cast, make_plan(*cast), kernels_.round[kernel],
+                      kernels_.tiles.store_rounded[kernel]});
+  }
+
+  bool empty() const { return steps_.empty(); }
+
+  // The bits of which one must be set in a number that is not NaN, else it comes out as it is. `flush`:
+  // subnormal numbers may, too: they are zero for whoever reads them.
+  uint32_t lost(bool flush) const {
+    uint32_t bits = 0;
+    for (const Step& step : steps_) {
+      const auto& [spec, plan] = std::tie(step.spec, step.plan);
+      const bool keeps = spec.exponent_bits == 8 && spec.saturate == 0 && (spec.flush == 0 || flush);
+      bits |= keeps ? plan.dropped_mask : ~0u;
+    }
+    return bits;
   }
 
   // Rounds on the way from one place to another; not stochastically.
@@ -28,15 +45,30 @@ class Casts {
     }
   }
 
-  // The same in place.
+  // The same of rows, from a place of their own.
+  void operator()(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
+                  int64_t to_stride) const {
+    if (steps_.empty()) {
+      kernels_.tiles.copy_lines(from, from_stride, rows, columns, to, to_stride);
+    }
+    for (const Step& step : steps_) {
+      step.store(step.plan, from, from_stride, rows, columns, to, to_stride);
+      from = to;
+      from_stride = to_stride;
+    }
+  }
+
+  // Those in one place, in place.
   void operator()(float* numbers, int64_t count) const {
     if (!steps_.empty()) (*this)(numbers, numbers, count);
   }
 
  private:
   struct Step {
+    CastSpec spec;
     Plan plan;
     RoundFunction round;
+    StoreFunction store;
   };
 
   const Kernels& kernels_;

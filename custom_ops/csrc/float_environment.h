@@ -12,6 +12,13 @@ namespace onnxbf {
 
 class FloatEnvironment {
  public:
+  // Whether subnormal numbers are read as zeros where the CPU flushes; else kernels are given none.
+#if defined(__x86_64__)
+  static constexpr bool kReadsZeros = true;
+#else
+  static constexpr bool kReadsZeros = false;
+#endif
+
   // Rounds to nearest even. `flush` (x86): subnormals are zero, read or written; elsewhere kernels
   // flush by themselves.
   explicit FloatEnvironment(bool flush) : before_(get()) {

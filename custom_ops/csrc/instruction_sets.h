@@ -81,6 +81,16 @@ struct SmallTile {
 // The sums of such products, from 0 on; false where one is NaN.
 using SmallFunction = bool (*)(const SmallTile& tile);
 
+// Which bits are set in some of the numbers.
+using BitsFunction = uint32_t (*)(const float* numbers, int64_t count);
+// The same of lines of so many numbers that are copied on the way; turned: number k of line i goes to
+// to[k * to_stride + i].
+using LinesFunction = uint32_t (*)(const float* from, int64_t from_stride, int64_t lines,
+                                   int64_t length, float* to, int64_t to_stride);
+// Rounds rows of numbers on the way from one place to another, which may be the same; not stochastically.
+using StoreFunction = void (*)(const Plan& plan, const float* from, int64_t from_stride,
+                               int64_t rows, int64_t columns, float* to, int64_t to_stride);
+
 struct TileKernels {
   int64_t rows, columns, vectors;  // in which the columns come
   GatherFunction gather;
@@ -100,6 +110,9 @@ struct TileKernels {
   StochasticFunction stochastic_wide, stochastic_narrow;  // of 8 exponent bits, and of fewer
   AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;
   SmallFunction small;
+  BitsFunction bits_set;
+  LinesFunction copy_lines, turn_lines;
+  StoreFunction store_rounded[kRoundKernels];
 };
 
 // Sums that are added to at a time: their terms come in rows of so many.

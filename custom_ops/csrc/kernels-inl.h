@@ -26,6 +26,7 @@
 #include "rounding-inl.h"
 #include "small-inl.h"
 #include "stochastic-inl.h"
+#include "store-inl.h"
 #include "sum-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
@@ -85,6 +86,14 @@ const Kernels kernels = {
         add_stochastic<WideExponent<kStochastic>>,
         add_stochastic<NarrowExponent<kStochastic>>,
         small_tile<>,
+        bits_set,
+        copy_lines,
+        turn_lines,
+        {
+#define ONNXBF_ROUND(name, rounder) store_rounded<rounder>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+        },
     },
     {
         sum_float32,

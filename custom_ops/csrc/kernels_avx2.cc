@@ -71,6 +71,23 @@ inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   return _mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)least, _mm256_setzero_si256())) != 0;
 }
 
+#define ONNXBF_TURNS_FOURS
+inline Float load_fours(const float* from, int64_t stride) {
+  const __m256 rows = _mm256_castps128_ps256(_mm_loadu_ps(from));
+  return (Float)_mm256_insertf128_ps(rows, _mm_loadu_ps(from + stride), 1);
+}
+
+inline void turn_fours(Float (&rows)[4]) {
+  const __m256 low = _mm256_unpacklo_ps((__m256)rows[0], (__m256)rows[1]);
+  const __m256 high = _mm256_unpackhi_ps((__m256)rows[0], (__m256)rows[1]);
+  const __m256 other_low = _mm256_unpacklo_ps((__m256)rows[2], (__m256)rows[3]);
+  const __m256 other_high = _mm256_unpackhi_ps((__m256)rows[2], (__m256)rows[3]);
+  rows[0] = (Float)_mm256_shuffle_ps(low, other_low, 0x44);
+  rows[1] = (Float)_mm256_shuffle_ps(low, other_low, 0xEE);
+  rows[2] = (Float)_mm256_shuffle_ps(high, other_high, 0x44);
+  rows[3] = (Float)_mm256_shuffle_ps(high, other_high, 0xEE);
+}
+
 }  // namespace
 }  // namespace onnxbf::avx2
 

@@ -101,6 +101,25 @@ inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   return set != 0xFFFF;
 }
 
+#define ONNXBF_TURNS_FOURS
+inline Float load_fours(const float* from, int64_t stride) {
+  __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(from));
+  rows = _mm512_insertf32x4(rows, _mm_loadu_ps(from + stride), 1);
+  rows = _mm512_insertf32x4(rows, _mm_loadu_ps(from + 2 * stride), 2);
+  return (Float)_mm512_insertf32x4(rows, _mm_loadu_ps(from + 3 * stride), 3);
+}
+
+inline void turn_fours(Float (&rows)[4]) {
+  const __m512 low = _mm512_unpacklo_ps((__m512)rows[0], (__m512)rows[1]);
+  const __m512 high = _mm512_unpackhi_ps((__m512)rows[0], (__m512)rows[1]);
+  const __m512 other_low = _mm512_unpacklo_ps((__m512)rows[2], (__m512)rows[3]);
+  const __m512 other_high = _mm512_unpackhi_ps((__m512)rows[2], (__m512)rows[3]);
+  rows[0] = (Float)_mm512_shuffle_ps(low, other_low, 0x44);
+  rows[1] = (Float)_mm512_shuffle_ps(low, other_low, 0xEE);
+  rows[2] = (Float)_mm512_shuffle_ps(high, other_high, 0x44);
+  rows[3] = (Float)_mm512_shuffle_ps(high, other_high, 0xEE);
+}
+
 }  // namespace
 }  // namespace onnxbf::avx512
 

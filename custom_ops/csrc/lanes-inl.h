@@ -24,6 +24,9 @@
 //   ONNXBF_DOUBTS                a macro, where it has a struct Doubts (gemm-inl.h) of its own,
 //   ONNXBF_NOTES_SUBNORMALS      a macro, where it has clear_notes() and left_normal_numbers(results):
 //                                whether an operation since then met others (notes_x86-inl.h),
+//   ONNXBF_TURNS_FOURS           a macro, where it has load_fours(from, stride): four numbers of each of
+//                                as many lines as fit, and turn_fours(Float (&rows)[4]): columns of
+//                                4 x 4 numbers become rows,
 //   kRows, kVectors              the tile of sums that its registers hold, in rows and vectors.
 // Everything else is written once, for all of them: the operators and ?: of vectors and of plain
 // integers read the same.
