@@ -17,6 +17,12 @@ float float_of(uint32_t bits) {
   return number;
 }
 
+float quiet(float nan) {
+  uint32_t bits;
+  std::memcpy(&bits, &nan, sizeof bits);
+  return float_of(bits | kQuietNan);
+}
+
 }  // namespace
 
 BlockSums::BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
@@ -70,12 +76,33 @@ void BlockSums::add_products(const Block& block, int64_t begin, int64_t end, flo
       add_pairs(block, start, std::min(length, end - start), sums);
       continue;
     }
+    if (stands_) {
+      add_standing(block, start, std::min(start + length, end), sums);
+      continue;
+    }
     const float* b = block.b + (start - block.begin) * tiles_.columns;
     for (int64_t row = block.first; row < block.last; ++row) {
       add_part(random(block, row, start), rows_of(row), std::min(length, end - start),
                left(block, row) + start * tiles_.rows, b,
                sums + (row - block.first) * tile_size());
     }
+  }
+}
+
+bool BlockSums::may_stand() const {
+  return is_divisible_step() && !has_instruction() && !adds_to_bfloat16() &&
+         kernel() == tiles_.float32 && product_.b.images == nullptr && a_->may_stand();
+}
+
+void BlockSums::add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const {
+  const Factor& a = product_.a;
+  const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
+  const float* from = a.matrices[matrix] + begin * a.inner_stride;
+  const float* b = block.b + (begin - block.begin) * tiles_.columns;
+  for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
+    tiles_.standing({rows_of(row), end - begin, arithmetic_.step == kOddFirst, arithmetic_.flush,
+                     from + row * tiles_.rows * a.outer_stride, a.outer_stride, a.inner_stride, b,
+                     sums});
   }
 }
 
@@ -144,7 +171,7 @@ bool BlockSums::settle_nans(const Block& block, float* sums) const {
       for (int64_t j = 0; j < columns; ++j) {
         if (results[j] == results[j]) continue;
         results[j] =
-            arithmetic_.keeps_nan ? nan(left(block, row) + i, block.b + j) : float_of(kQuietNan);
+            arithmetic_.keeps_nan ? nan(block, row, i, block.b + j) : float_of(kQuietNan);
       }
     }
   }
@@ -233,14 +260,23 @@ void BlockSums::aligned(int64_t count, const float* a, const float* b, float* su
   }
 }
 
+// Number i of a panel of a, of the products that stand at a place.
+float BlockSums::left_number(const Block& block, int64_t row, int64_t i, int64_t place) const {
+  if (!stands_) return left(block, row)[place * tiles_.rows + i];
+  const Factor& a = product_.a;
+  const int64_t k = arithmetic_.step == kOddFirst ? place ^ 1 : place;
+  const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
+  return a.matrices[matrix][(row * tiles_.rows + i) * a.outer_stride + k * a.inner_stride];
+}
+
 // The NaN, as VDPBF16PS gives it, that a sum of a row and a column ends with: see onnxbf/dot.py.
-float BlockSums::nan(const float* a, const float* b) const {
+float BlockSums::nan(const Block& block, int64_t row, int64_t i, const float* b) const {
   for (int64_t k = depth_ - 2; k >= 0; k -= 2) {
     for (int64_t of_pair : {1, 0}) {  // of a pair, the even element stands second
-      const float left = a[(k + of_pair) * tiles_.rows];
+      const float left = left_number(block, row, i, k + of_pair);
       const float right = b[(k + of_pair) * tiles_.columns];
-      if (left != left) return left;
-      if (right != right) return right;
+      if (left != left) return quiet(left);
+      if (right != right) return quiet(right);
     }
   }
   return float_of(kQuietNan | kSign);

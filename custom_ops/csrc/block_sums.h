@@ -24,8 +24,13 @@ class BlockSums {
   BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product);
 
   Packing::Form form() const;
-  // Where the panels of a are.
-  void read(const Packing& a) { a_ = &a; }
+  // Where the panels of a are. `stands`: they are not needed.
+  void read(const Packing& a, bool stands) {
+    a_ = &a;
+    stands_ = stands;
+  }
+  // Whether a may be read where it stands, its numbers allowing.
+  bool may_stand() const;
 
   int64_t depth() const { return depth_; }  // products of each sum, those that fill up a pair among them
   int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
@@ -65,7 +70,9 @@ class BlockSums {
   TileFunction kernel() const;
   void exact(int64_t count, const float* a, const float* b, float* sums) const;
   void aligned(int64_t count, const float* a, const float* b, float* sums) const;
-  float nan(const float* a, const float* b) const;
+  void add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const;
+  float left_number(const Block& block, int64_t row, int64_t i, int64_t place) const;
+  float nan(const Block& block, int64_t row, int64_t i, const float* b) const;
 
   const Kernels& kernels_;
   const TileKernels& tiles_;
@@ -74,6 +81,7 @@ class BlockSums {
   int64_t depth_, chunk_;
   Plan plan_, outer_plan_;
   const Packing* a_ = nullptr;
+  bool stands_ = false;
 };
 
 }  // namespace onnxbf

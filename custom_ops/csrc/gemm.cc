@@ -29,24 +29,26 @@ class Multiplication {
         arithmetic_(arithmetic),
         product_(product),
         sums_(kernels, arithmetic, product),
-        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, sums_.form(),
-           false),
+        a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, sums_.form()),
         right_panels_(batch() * ((product.columns + tiles_.columns - 1) / tiles_.columns)),
         images_(product.b.images.get()),
         by_parts_(!at_once && images_ != nullptr && images_of_each() > 1 && sums_.is_divisible()),
         late_(by_parts_ || (images_ != nullptr && right_panels_ > kFewPanels)),
         b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns,
-           sums_.form(), late_),
+           sums_.form()),
         sums_cast_(kernels),
-        result_cast_(kernels) {
-    sums_.read(a_);
+        result_cast_(kernels),
+        both_casts_(kernels) {
+    sums_.read(a_, false);
     if (late_ && sums_.is_direct()) order_images();
     sums_cast_.add(arithmetic.result);
     result_cast_.add(product.result);
+    both_casts_.add(arithmetic.result);
+    both_casts_.add(product.result);
   }
 
   void run(const ParallelFor& parallel) {
-    pack(a_, parallel);
+    sums_.may_stand() && stands(parallel) ? sums_.read(a_, true) : pack(a_, parallel);
     if (images_ == nullptr) {
       pack(b_, parallel);
       compute_packed(parallel);
@@ -83,7 +85,19 @@ class Multiplication {
                                 tiles_.columns / tiles_.vectors, tiles_.vectors);
   }
 
-  void pack(const Packing& packing, const ParallelFor& parallel) const {
+  // Whether the numbers of a, as they stand, are what packing would make of them.
+  bool stands(const ParallelFor& parallel) const {
+    const int64_t parts = a_.parts();
+    const auto matrices = static_cast<int64_t>(product_.a.matrices.size());
+    std::atomic<bool> all{true};
+    parallel(matrices * parts, [&](int64_t i) {
+      if (all && !a_.stands(i / parts, i % parts)) all = false;
+    });
+    return all;
+  }
+
+  void pack(Packing& packing, const ParallelFor& parallel) const {
+    packing.reserve();
     const int64_t tasks = packing.tasks();
     const int64_t together = std::max<int64_t>(kPackFloats / (packing.task_floats() + 1), 1);
     parallel((tasks + together - 1) / together, [&](int64_t i) {
@@ -299,6 +313,7 @@ class Multiplication {
 
   void compute(const Block& block) const {
     alignas(64) float sums[kLargestBlock];
+    if (stores_rows()) prefetch_results(block);
     sums_.compute(block, sums);
     const FloatEnvironment nearest(false);
     finish(block, sums);
@@ -312,6 +327,11 @@ class Multiplication {
     const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
     const int64_t first_row = block.first * tiles_.rows;
     const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
+    if (stores_rows()) {
+      both_casts_(sums, tiles_.columns, rows, columns,
+                  product_.out_row(block.batch, first_row) + first_column, product_.row_stride());
+      return true;
+    }
     const int64_t count = rows * tiles_.columns;
     sums_cast_(sums, count);
     const bool scales = product_.alpha != 1 || product_.c != nullptr;
@@ -324,6 +344,12 @@ class Multiplication {
           product_.out_row(block.batch, first_row + i));
     }
     return true;
+  }
+
+  // Whether sums are but rounded on their way to where they stand in order.
+  bool stores_rows() const {
+    return product_.alpha == 1 && product_.c == nullptr && product_.places.empty() &&
+           product_.out_column_stride == 1;
   }
 
   void put(const float* results, int64_t first, int64_t count, float* row) const {
@@ -370,6 +396,7 @@ class Multiplication {
   Packing b_;
   std::vector<int64_t> order_;  // of images that are taken as they lie; else empty
   Casts sums_cast_, result_cast_;  // before and after what is added
+  Casts both_casts_;
 };
 
 }  // namespace

@@ -81,6 +81,19 @@ struct SmallTile {
 // The sums of such products, from 0 on; false where one is NaN.
 using SmallFunction = bool (*)(const SmallTile& tile);
 
+// Adds `count` products to each of a tile of sums of which so many rows are used, in FP32. `b` is a panel; the
+// left factor's numbers stand anywhere: strides lead from row to row, and from product to product.
+struct StandingTile {
+  int64_t rows, count;
+  bool odd_first;  // of each two products of a panel, the second stands first
+  bool flush;      // see Arithmetic
+  const float* a;
+  int64_t a_row, a_step;
+  const float* b;
+  float* sums;
+};
+using StandingFunction = void (*)(const StandingTile& tile);
+
 // Which bits are set in some of the numbers.
 using BitsFunction = uint32_t (*)(const float* numbers, int64_t count);
 // The same of lines of so many numbers that are copied on the way; turned: number k of line i goes to
@@ -110,6 +123,7 @@ struct TileKernels {
   StochasticFunction stochastic_wide, stochastic_narrow;  // of 8 exponent bits, and of fewer
   AddStochasticFunction add_stochastic_wide, add_stochastic_narrow;
   SmallFunction small;
+  StandingFunction standing;
   BitsFunction bits_set;
   LinesFunction copy_lines, turn_lines;
   StoreFunction store_rounded[kRoundKernels];

@@ -25,6 +25,7 @@
 #include "round_range-inl.h"
 #include "rounding-inl.h"
 #include "small-inl.h"
+#include "standing-inl.h"
 #include "stochastic-inl.h"
 #include "store-inl.h"
 #include "sum-inl.h"
@@ -86,6 +87,7 @@ const Kernels kernels = {
         add_stochastic<WideExponent<kStochastic>>,
         add_stochastic<NarrowExponent<kStochastic>>,
         small_tile<>,
+        standing_tile<>,
         bits_set,
         copy_lines,
         turn_lines,

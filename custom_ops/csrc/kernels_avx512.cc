@@ -50,6 +50,17 @@ inline Float multiply_add(Float a, Float b, Float c, bool) {
   return (Float)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
 
+#define ONNXBF_LOADS_SOME
+inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+
+inline Float load_some(const float* from, int64_t count) {
+  return (Float)_mm512_maskz_loadu_ps(first_lanes(count), from);
+}
+
+inline void store_some(float* to, Float lanes, int64_t count) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)lanes);
+}
+
 // To odd: the one of both neighbours that is, where they are two.
 #define ONNXBF_ROUNDS_TO_ODD
 inline Float multiply_add_to_odd(Float a, Float b, Float c) {

@@ -18,6 +18,7 @@
 //   any_differs(Word, Word)      whether some lane does,
 //   any_is_zero(Word)            whether some lane is,
 //   some_lower_half_is_zero      of an array of words,
+//   ONNXBF_LOADS_SOME            a macro, where it has load_some and store_some,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
 //                                largest number, that number,
 //   ONNXBF_ADDS_TOWARDS_ZERO     a macro, where it has add_towards_zero(a, b) of magnitudes,
@@ -108,6 +109,7 @@ using Four = float __attribute__((vector_size(16)));
 #endif
 
 // Loads `count` numbers, fewer than a vector, and zeros behind them; stores as many.
+#if !defined(ONNXBF_LOADS_SOME)
 inline Float load_some(const float* from, int64_t count) {
   float padded[kLanes] = {};
   __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(float));
@@ -117,6 +119,7 @@ inline Float load_some(const float* from, int64_t count) {
 inline void store_some(float* to, Float lanes, int64_t count) {
   __builtin_memcpy(to, &lanes, static_cast<size_t>(count) * sizeof(float));
 }
+#endif
 
 // Calls body(i) for whole vectors of [0, count), then tail(i, rest) for the rest, if any.
 template <class Body, class Tail>

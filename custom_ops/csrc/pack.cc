@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "float_environment.h"
 #include "sizes.h"
 #include "turn.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;  // products, packed at a time: several chunks of amx_bf16
 constexpr int64_t kLine = 16;   // floats
+constexpr int64_t kPartFloats = 1 << 12;
 constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the same sets of a cache
 
 // On bits, not on numbers: compilers make vectors of that.
@@ -31,7 +33,7 @@ Panels::Panels(int64_t count, int64_t floats)
       memory_(static_cast<size_t>(count * stride_)) {}
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
-                 int64_t size, int64_t inner, int64_t width, Form form, bool late)
+                 int64_t size, int64_t inner, int64_t width, Form form)
     : arithmetic_(arithmetic),
       factor_(factor),
       size_(size),
@@ -42,20 +44,19 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       panels_(divide_up(size, width)),
       blocks_(divide_up(depth_, kBlock)),
       by_blocks_(factor.outer_stride == 1 && factor.inner_stride != 1),
-      late_(late),
       flushes_(arithmetic.denormals_in_are_zero &&
                !(arithmetic.operands && arithmetic.operands->flush != 0)),
       form_(form),
+      tiles_(kernels.tiles),
       casts_(kernels),
-      gather_(kernels.tiles.gather),
-      memory_(late ? 0 : count_matrices() * panels_, panel_floats()) {
+      gather_(kernels.tiles.gather) {
   casts_.add(factor.cast);
   casts_.add(arithmetic.operands);
+  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros);
 }
 
 // By blocks, all panels in turn: reading goes along the rows of the matrix in memory.
 int64_t Packing::tasks() const {
-  if (late_) return 0;
   return count_matrices() * (by_blocks_ ? blocks_ : panels_);
 }
 
@@ -64,11 +65,11 @@ int64_t Packing::task_floats() const {
 }
 
 void Packing::run(int64_t task) const {
-  if (!by_blocks_) return fill(task / panels_, task % panels_, memory_[task]);
+  if (!by_blocks_) return fill(task / panels_, task % panels_, (*memory_)[task]);
   const int64_t matrix = task / blocks_, begin = task % blocks_ * kBlock;
   for (int64_t panel = 0; panel < panels_; ++panel) {
     pack(matrix, panel, begin, std::min(begin + kBlock, depth_),
-         memory_[matrix * panels_ + panel] + floats_of(begin));
+         (*memory_)[matrix * panels_ + panel] + floats_of(begin));
   }
 }
 
@@ -107,11 +108,53 @@ void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
   const PanelPart part{first, count, begin, last, places, to};
   if (factor_.images != nullptr) {
     if (begin < last) canvases_->gather(gather_, matrix, part);
+  } else if (copies_lines()) {
+    const uint32_t bits = copy_lines(factor_.matrices[static_cast<size_t>(matrix)], part);
+    if ((bits & lost_) != 0) casts_(to, (end - begin) * width_);
+    clean(to, (end - begin) * width_);
   } else {
     copy_runs(factor_.matrices[static_cast<size_t>(matrix)], part);
     finish(to, (end - begin) * width_);
   }
   if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory);
+}
+
+// Whether lines of a panel stand in memory as such, in order but for each two that change places.
+bool Packing::copies_lines() const {
+  return factor_.outer_stride == 1 && factor_.run == 0 && arithmetic_.step != kEvenOdd;
+}
+
+// Which bits are set in some of the numbers.
+uint32_t Packing::copy_lines(const float* from, const PanelPart& part) const {
+  const int64_t apart = goes_by_twos() ? 2 : 1, stride = factor_.inner_stride;
+  uint32_t bits = 0;
+  for (int64_t i = 0; i < apart && part.begin + i < part.end; ++i) {
+    bits |= tiles_.copy_lines(from + part.first + (part.begin + i) * stride, apart * stride,
+                              divide_up(part.end - part.begin - i, apart), part.count,
+                              part.to + part.places[i], apart * width_);
+  }
+  return bits;
+}
+
+bool Packing::may_stand() const {
+  const bool even = inner_ % 2 == 0 || !goes_by_twos();
+  return factor_.images == nullptr && factor_.run == 0 && even && !flushes_ && lost_ != ~0u &&
+         factor_.inner_stride == 1;
+}
+
+int64_t Packing::part_rows() const {
+  return std::max<int64_t>(kPartFloats / std::max<int64_t>(inner_, 1), 1);
+}
+
+bool Packing::stands(int64_t matrix, int64_t part) const {
+  if (lost_ == 0) return true;
+  const int64_t first = part * part_rows(), last = std::min(first + part_rows(), size_);
+  const int64_t stride = factor_.outer_stride;
+  const float* from = factor_.matrices[static_cast<size_t>(matrix)] + first * stride;
+  if (stride == inner_) return (tiles_.bits_set(from, (last - first) * inner_) & lost_) == 0;
+  uint32_t bits = 0;
+  for (int64_t i = first; i < last; ++i, from += stride) bits |= tiles_.bits_set(from, inner_);
+  return (bits & lost_) == 0;
 }
 
 void Packing::copy_runs(const float* from, const PanelPart& part) const {
@@ -147,6 +190,10 @@ void Packing::copy(const float* from, const PanelPart& part) const {
 
 void Packing::finish(float* numbers, int64_t count) const {
   casts_(numbers, count);
+  clean(numbers, count);
+}
+
+void Packing::clean(float* numbers, int64_t count) const {
   if (flushes_) {
     change(numbers, count, [](uint32_t bits) {
       return (bits & ~kSign) < kImplicitBit ? bits & kSign : bits;

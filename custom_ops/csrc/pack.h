@@ -5,12 +5,14 @@
 #pragma once
 
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "casts.h"
 #include "gemm.h"
 #include "images.h"
 #include "kept_memory.h"
+#include "sizes.h"
 
 namespace onnxbf {
 
@@ -42,20 +44,28 @@ class Packing {
     kPairs,        // of bfloat16: see PairsFunction
   };
 
-  // `size`: of the factor's rows (columns), `inner`: of the sums. `late`: panels are not kept, but
-  // filled one by one: all of them would take too much memory.
+  // `size`: of the factor's rows (columns), `inner`: of the sums.
   Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor, int64_t size,
-          int64_t inner, int64_t width, Form form, bool late);
+          int64_t inner, int64_t width, Form form);
 
-  // The work, in parts that may run at the same time; none where it is done late.
+  // The work, in parts that may run at the same time, after there is memory. Without, panels are filled one by
+  // one: all of them would take too much.
+  void reserve() {
+    if (!memory_) memory_.emplace(count_matrices() * panels_, panel_floats());
+  }
   int64_t tasks() const;
   void run(int64_t task) const;
   int64_t task_floats() const;
 
   int64_t panels() const { return panels_; }  // of each matrix
   const float* panel(int64_t matrix, int64_t index) const {
-    return memory_[matrix * panels_ + index];
+    return (*memory_)[matrix * panels_ + index];
   }
+  // Whether the factor's numbers could be read where they stand, were they such as packing leaves alone;
+  // and whether those of a matrix are, or of a part of it.
+  bool may_stand() const;
+  int64_t parts() const { return divide_up(size_, part_rows()); }
+  bool stands(int64_t matrix, int64_t part) const;
   // One panel, or its products [begin, end), in memory of the caller's. `begin` is even.
   int64_t panel_floats() const { return floats_of(depth_); }
   int64_t floats_of(int64_t products) const {
@@ -73,9 +83,14 @@ class Packing {
 
  private:
   int64_t place(int64_t k) const;
+  int64_t part_rows() const;
+  bool goes_by_twos() const { return arithmetic_.step == kOddFirst; }
   int64_t count_matrices() const;
   void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end, float* memory) const;
   void copy_runs(const float* from, const PanelPart& part) const;
+  uint32_t copy_lines(const float* from, const PanelPart& part) const;
+  bool copies_lines() const;
+  void clean(float* numbers, int64_t count) const;
   void copy(const float* from, const PanelPart& part) const;
   void pair_up(const float* numbers, int64_t pairs, float* words) const;
 
@@ -83,13 +98,14 @@ class Packing {
   const Factor& factor_;
   int64_t size_, inner_, depth_, chunk_, width_, panels_, blocks_;
   bool by_blocks_;  // neighbours in a panel are neighbours in memory
-  bool late_;
   bool flushes_;
   Form form_;
+  const TileKernels& tiles_;
   Casts casts_;
+  uint32_t lost_;  // bits, see Casts
   GatherFunction gather_;
   const Canvases* canvases_ = nullptr;
-  Panels memory_;
+  std::optional<Panels> memory_;
 };
 
 }  // namespace onnxbf

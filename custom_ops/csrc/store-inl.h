@@ -1,7 +1,7 @@
 // Lines of numbers on their way from tensors to products and back: looked through, copied, turned, rounded.
 #pragma once
 
-#include "round_range-inl.h"
+#include "rounding-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -106,9 +106,13 @@ template <class Rounder>
 void store_rounded(const Plan& plan, const float* from, int64_t from_stride, int64_t rows,
                    int64_t columns, float* to, int64_t to_stride) {
   const Rounder rounder(plan);
-  for (int64_t row = 0; row < rows; ++row) {
-    round_range<ToCache>(rounder, RandomKey{}, from + row * from_stride, to + row * to_stride, 0,
-                         columns);
+  for (int64_t row = 0; row < rows; ++row, from += from_stride, to += to_stride) {
+    const auto body = [&](int64_t i) { store(to + i, rounder(load<Word>(from + i), Word{})); };
+    const auto tail = [&](int64_t i, int64_t rest) {
+      const Word bits = bits_of(load_some(from + i, rest));
+      store_some(to + i, float_of(rounder(bits, Word{})), rest);
+    };
+    for_lanes(columns, body, tail);
   }
 }
 

@@ -42,7 +42,7 @@ class Summation {
         plan_(make_plan(arithmetic.accumulator)),
         outer_plan_(make_plan(arithmetic.outer)),
         terms_(kernels, arithmetic, sums.terms, sums.count, sums.inner, kSumWidth,
-               arithmetic.keeps_nan ? Packing::kFloats : Packing::kCleanFloats, true) {}
+               arithmetic.keeps_nan ? Packing::kFloats : Packing::kCleanFloats) {}
 
   void run(const ParallelFor& parallel) const {
     const int64_t panels = static_cast<int64_t>(sums_.terms.matrices.size()) * terms_.panels();

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from onnxbf.arithmetic import PROFILES
+from onnxbf.arithmetic import PROFILES, parse_arithmetic
+from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.reference import Evaluator
+from onnxbf.custom_ops.reference_products import product
 from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests import operands
@@ -111,6 +114,35 @@ def test_threads_change_nothing(threads: int) -> None:
     alone = make_session(_proto("MatMul", shapes).SerializeToString(), threads=1)
     feeds = _feeds(shapes)
     assert same_bits(run(session, feeds)["y"], run(alone, feeds)["y"])
+
+
+ROUNDING = ["avx512_bf16", "torch_cpu_bf16", "amx_bf16", "arm_bf16", "sequential{format=bf16}"]
+
+
+@pytest.mark.parametrize("text", ROUNDING)
+@pytest.mark.parametrize("make", operands.ALL)
+@pytest.mark.parametrize("trans_a", [0, 1])
+def test_factors_need_not_be_rounded_again(
+    text: str, make: Callable[..., Floats], trans_a: int
+) -> None:
+    """Of bfloat16 numbers alone, of all but one, or of others: each row is what it is alone."""
+    shapes, rng = [(240, 40), (240, 32)], np.random.default_rng(2)
+    feeds = {name: make(rng, shape) for name, shape in zip("ab", shapes)}
+    rounded = {
+        name: (array.view(np.uint32) & 0xFFFF0000).view(np.float32) for name, array in feeds.items()
+    }
+    but_one = rounded["a"].copy()
+    but_one[11, 7] = feeds["a"][11, 7]
+    if not trans_a:
+        shapes[0] = (40, 240)
+    proto = _proto("Gemm", shapes, arithmetic=text, transA=trans_a).SerializeToString()
+    session, profile = make_session(proto), parse_arithmetic(text)
+    for factors in (feeds, rounded, {**rounded, "a": but_one}):
+        a, b = factors["a"].T.copy(), factors["b"]
+        got = run(session, {"a": factors["a"] if trans_a else a, "b": b})["y"]
+        rows = [kernels().matmul(row[None], b, profile) for row in a]
+        assert same_bits(got, np.concatenate(rows))
+        assert same_bits(got[7:8, :2], product(profile, a[7:8], b[:, :2]))
 
 
 @pytest.mark.parametrize("trans_a", [0, 1])
