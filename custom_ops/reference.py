@@ -39,7 +39,12 @@ from onnxbf.custom_ops.reference_conv import (
     ConvTranspose,
     ConvWeightGrad,
 )
-from onnxbf.custom_ops.reference_products import FusedMatMul, Gemm, MatMul
+from onnxbf.custom_ops.reference_products import (
+    FusedMatMul,
+    Gemm,
+    MatMul,
+    MatMulElementwise,
+)
 from onnxbf.custom_ops.reference_sum_gradients import LayerNormGrad, SoftmaxGrad
 from onnxbf.custom_ops.reference_sums import LayerNormalization, ReduceMean, ReduceSum, Softmax
 from onnxbf.custom_ops.registry import DOMAIN
@@ -312,6 +317,7 @@ REFERENCE_OPS: list[type[OpRun]] = [
     QuantizeBlocks,
     MatMul,
     FusedMatMul,
+    MatMulElementwise,
     Gemm,
     Conv,
     ConvTranspose,

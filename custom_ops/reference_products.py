@@ -1,4 +1,4 @@
-"""MatMul, FusedMatMul and Gemm of domain ``ai.onnxbf`` for ONNX's reference evaluator.
+"""The matrix products of domain ``ai.onnxbf`` for ONNX's reference evaluator.
 
 Every element is the scalar dot product of ``onnxbf.dot``: slow, and meant for small matrices.
 """
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from onnxbf.arithmetic import Arithmetic, parse_arithmetic
+from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.dot import dot
 from onnxbf.errors import ModelError, OnnxbfError
@@ -150,6 +151,31 @@ class FusedMatMul(ProductOp):
         left, right = _turned(_ordered(a, perm_a), transA), _turned(_ordered(b, perm_b), transB)
         (y,) = self.compute(left, right, None, step, **attributes)
         return (_ordered(y, perm_y),)
+
+
+class MatMulElementwise(ProductOp):
+    """FusedMatMul, and a program of which its result is x0."""
+
+    def _run(
+        self,
+        a: Floats,
+        b: Floats,
+        *others: Floats,
+        transA: int = 0,
+        transB: int = 0,
+        perm_a: Sequence[int] = (),
+        perm_b: Sequence[int] = (),
+        program: str = "",
+        **attributes: Any,
+    ) -> tuple[Floats]:
+        left, right = _turned(_ordered(a, perm_a), transA), _turned(_ordered(b, perm_b), transB)
+        (product,) = self.compute(left, right, **attributes)
+        try:
+            (y,) = parse_program(program).run([product, *others], [])
+        except (OnnxbfError, ValueError) as error:
+            failed = self.onnx_node
+            raise ModelError(f"{failed.op_type} node {failed.name!r}: {error}") from None
+        return (y,)
 
 
 class Gemm(ProductOp):

@@ -37,7 +37,8 @@ SUM_DEFAULTS: Mapping[str, Attribute] = {
 }
 _REDUCTION: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 0}
 # What a Transpose before or after a product would do.
-_ORDERS: Mapping[str, Attribute] = dict.fromkeys(("perm_a", "perm_b", "perm_y"), "as they stand")
+_OPERAND_ORDERS: Mapping[str, Attribute] = dict.fromkeys(("perm_a", "perm_b"), "as they stand")
+_ORDERS: Mapping[str, Attribute] = {**_OPERAND_ORDERS, "perm_y": "as they stand"}
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 # Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
 _CONVOLUTION: Mapping[str, Attribute] = {
@@ -162,6 +163,12 @@ OPS: dict[str, CustomOp] = {
             ("a", "b", "step?"),
             {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_ORDERS},
             "ONNX Runtime's FusedMatMul under an arithmetic profile",
+        ),
+        CustomOp(
+            "MatMulElementwise",
+            ("a", "b", "others*"),
+            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_OPERAND_ORDERS, "program": ""},
+            "FusedMatMul, and elementwise operations on its result before that is written",
         ),
         CustomOp(
             "Gemm",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.elementwise import OPERANDS
+from onnxbf.custom_ops.elementwise import MOST_TEMPORARIES, OPERANDS, Program, Step
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.formats import Rounding
 from onnxbf.operators import STANDARD_DOMAINS
@@ -88,6 +88,37 @@ def find_regions(graph: ir.Graph, operations: frozenset[str] = ALL) -> list[Regi
     return [_region(stages[nodes[0]], sorted(nodes, key=order.__getitem__)) for nodes in unique]
 
 
+def fits(region: Region) -> bool:
+    """Whether a program has room for what it keeps meanwhile."""
+    return program_of(region.form, {}).count("t") <= MOST_TEMPORARIES
+
+
+def program_of(form: Form, places: Mapping[Operand, str]) -> Program:
+    """The steps of a form, each result where no later step needs what it overwrites.
+
+    Args:
+        places: of operands; tensors that are not told are inputs in their order.
+    """
+    last = {operand: i for i, (_, operands) in enumerate(form.steps) for operand in operands}
+    written: dict[Operand, str] = {}
+    free: list[str] = []
+    taken = 0
+    steps = []
+    for index, (operation, operands) in enumerate(form.steps):
+        names = [written.get(o) or places.get(o) or f"x{o[1]}" for o in operands]
+        done = {written[o] for o in operands if o in written and last[o] == index}
+        free += sorted(name for name in done if name[0] == "t")
+        if index in form.outputs:
+            result = f"y{form.outputs.index(index)}"
+        elif free:
+            result = free.pop()
+        else:
+            result, taken = f"t{taken}", taken + 1
+        written["step", index] = result
+        steps.append(Step(operation, result, tuple(names)))
+    return Program(tuple(steps))
+
+
 def _stages(graph: ir.Graph, fusable: set[ir.Node]) -> dict[ir.Node, int]:
     """For each node that can be fused, how many times others must have run in between.
 
@@ -111,7 +142,7 @@ def _parts(producer: ir.Node, user: ir.Node, fusable: set[ir.Node]) -> bool:
     """Whether a node that can be fused hands its result to one that it is not fused with."""
     if producer not in fusable or user not in fusable:
         return producer in fusable
-    return _shape(producer.outputs[0]) != _shape(user.outputs[0])
+    return shape_of(producer.outputs[0]) != shape_of(user.outputs[0])
 
 
 def _producers(node: ir.Node) -> Iterator[ir.Node]:
@@ -124,11 +155,11 @@ def _producers(node: ir.Node) -> Iterator[ir.Node]:
 def _is_fusable(node: ir.Node, operations: frozenset[str]) -> bool:
     """Not scalars: what many tensors share is computed once, before them."""
     is_single = len(node.outputs) == 1 or observed_cast(node) is not None
-    shape = _shape(node.outputs[0]) if is_single else None
+    shape = shape_of(node.outputs[0]) if is_single else None
     steps = _steps_of(node)
     if not shape or not steps or not all(name in operations or ":" in name for name, _ in steps):
         return False
-    shapes = [_shape(value) for value in node.inputs]
+    shapes = [shape_of(value) for value in node.inputs]
     return shape in shapes and all(
         each is not None and each == shape[len(shape) - len(each) :] for each in shapes
     )
@@ -152,7 +183,7 @@ def _steps_of(node: ir.Node) -> _Steps:
     return ((node.op_type, tuple(range(count))),)
 
 
-def _shape(value: ir.Value | None) -> _Shape | None:
+def shape_of(value: ir.Value | None) -> _Shape | None:
     """The shape of a float32 tensor; None where it is not known, or the tensor of another type.
 
     Sizes that depend on the batch count as equal where they have the same name.
@@ -168,13 +199,13 @@ def _region(stage: int, nodes: Sequence[ir.Node]) -> Region:
     results: dict[ir.Value, int] = {}
     tensors: dict[ir.Value, int] = {}
     others: dict[ir.Value, int] = {}
-    shape = _shape(nodes[0].outputs[0])
+    shape = shape_of(nodes[0].outputs[0])
     steps: list[tuple[str, tuple[Operand, ...]]] = []
 
     def operand(value: ir.Value) -> Operand:
         if value in results:
             return "step", results[value]
-        kind, known = ("tensor", tensors) if _shape(value) == shape else ("other", others)
+        kind, known = ("tensor", tensors) if shape_of(value) == shape else ("other", others)
         return kind, known.setdefault(value, len(known))
 
     for node in nodes:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from onnxbf.custom_ops.elementwise import MOST_TEMPORARIES, Program, Step
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.graph import PHASE_KEY, Names, phase_of, subgraphs_of, take_place
@@ -19,6 +18,8 @@ from onnxbf.passes.elementwise_regions import (
     Operand,
     Region,
     find_regions,
+    fits,
+    program_of,
 )
 
 FUSED, FUSED_OBSERVED = "Elementwise", "ElementwiseObserved"
@@ -73,9 +74,9 @@ def _around_casts(graph: ir.Graph) -> _Groups:
 
     But parameters, which are rounded in no other place, are rounded all at once.
     """
-    _let_gradients_read_results(graph)
+    let_gradients_read_results(graph)
     regions = [region for region in find_regions(graph, AS_IN_ONNX_RUNTIME) if _rounds(region.form)]
-    several: _Groups = [(region,) for region in regions if len(region.nodes) > 1 and _fits(region)]
+    several: _Groups = [(region,) for region in regions if len(region.nodes) > 1 and fits(region)]
     alone = [region for region in regions if len(region.nodes) == 1]
     inputs = [region for region in alone if region.tensors[0].is_graph_input()]
     return several + [group for group in _by_form(inputs) if len(group) > 1]
@@ -86,7 +87,7 @@ def _rounds(form: Form) -> bool:
     return form.casts > 0 and form.observed in (0, form.casts)
 
 
-def _let_gradients_read_results(graph: ir.Graph) -> None:
+def let_gradients_read_results(graph: ir.Graph) -> None:
     """Have a ReluGrad that reads what its Relu reads take the result: above 0 where that is.
 
     What Relu reads need not be kept then.
@@ -103,12 +104,7 @@ def _by_form(regions: Sequence[Region]) -> _Groups:
     groups: dict[tuple[int, Form], list[Region]] = {}
     for region in regions:
         groups.setdefault((region.stage, region.form), []).append(region)
-    return [group for group in groups.values() if _fits(group[0])]
-
-
-def _fits(region: Region) -> bool:
-    """Whether a program has room for what it keeps meanwhile."""
-    return _program(region.form, {}).count("t") <= MOST_TEMPORARIES
+    return [group for group in groups.values() if fits(group[0])]
 
 
 def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
@@ -123,7 +119,7 @@ def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
     node = ir.node(
         FUSED_OBSERVED if health else FUSED,
         [*(value for group in groups for value in group), *(first.others[i] for i in shared)],
-        {"program": str(_program(first.form, places))},
+        {"program": str(program_of(first.form, places))},
         domain=DOMAIN,
         num_outputs=len(regions) * len(first.outputs) + bool(health),
         name=names.fresh(f"{first.nodes[-1].name}/{FUSED}"),
@@ -162,25 +158,3 @@ def _hand_out(graph: ir.Graph, node: ir.Node, health: Sequence[ir.Value], names:
 def _is_shared(regions: Sequence[Region], index: int, value: ir.Value) -> bool:
     is_scalar = value.shape is not None and len(value.shape) == 0
     return is_scalar and all(region.others[index] is value for region in regions)
-
-
-def _program(form: Form, places: dict[Operand, str]) -> Program:
-    """The steps of a form, each result where no later step needs what it overwrites."""
-    last = {operand: i for i, (_, operands) in enumerate(form.steps) for operand in operands}
-    written: dict[Operand, str] = {}
-    free: list[str] = []
-    taken = 0
-    steps = []
-    for index, (operation, operands) in enumerate(form.steps):
-        names = [written.get(o) or places.get(o) or f"x{o[1]}" for o in operands]
-        done = {written[o] for o in operands if o in written and last[o] == index}
-        free += sorted(name for name in done if name[0] == "t")
-        if index in form.outputs:
-            result = f"y{form.outputs.index(index)}"
-        elif free:
-            result = free.pop()
-        else:
-            result, taken = f"t{taken}", taken + 1
-        written["step", index] = result
-        steps.append(Step(operation, result, tuple(names)))
-    return Program(tuple(steps))

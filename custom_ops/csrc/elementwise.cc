@@ -25,7 +25,7 @@ constexpr Row kRows[] = {
 // Elements that a program is run on at a time: what its steps read and write stays in the L1 cache.
 // Where roundings are observed, that is a tile.
 constexpr int64_t kRun = 256;
-constexpr int32_t kMostTemporaries = 16, kMostPlaces = 1 << 16;
+constexpr int32_t kMostPlaces = 1 << 16;
 
 // Reads one program; knows what was written so far.
 class Reader {
@@ -131,6 +131,13 @@ class Reader {
   std::vector<bool> temporaries_, outputs_;
 };
 
+// What a cast reads: `out`, where one number stands for all.
+const float* side_by_side(Source from, float* out, int64_t count) {
+  if (!from.single) return from.numbers;
+  std::fill_n(out, count, *from.numbers);
+  return out;
+}
+
 // Runs a program on slices of one group.
 class Runner {
  public:
@@ -152,35 +159,13 @@ class Runner {
   }
 
  private:
-  struct Source {
-    const float* numbers;
-    bool single;
-  };
-
   void apply(const Instruction& step, const Group& group, int64_t begin, int64_t count) {
     const Source a = source(step.a, group, begin), b = source(step.b, group, begin);
     float* out = target(step.result, group, begin);
-    if (step.cast) {
-      round(*step.cast, a, out, count);
-      return;
-    }
-    const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
-    const auto operation = static_cast<int32_t>(step.operation);
-    kernels_.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
-  }
-
-  void round(const Cast& cast, Source from, float* out, int64_t count) const {
-    if (from.single) {
-      std::fill_n(out, count, *from.numbers);
-      from.numbers = out;
-    }
-    const RandomKey key{};
-    if (tiles_ == nullptr) {
-      kernels_.round[cast.kernel](cast.plan, key, from.numbers, out, 0, count, false);
-    } else {
-      kernels_.measure_rounding[cast.kernel](
-          cast.plan, key, from.numbers, out, 0, count, tiles_ + cast.index * stride_ + tile_);
-    }
+    if (!step.cast || tiles_ == nullptr) return run_step(kernels_, step, a, b, out, count);
+    const Cast& cast = *step.cast;
+    kernels_.measure_rounding[cast.kernel](cast.plan, RandomKey{}, side_by_side(a, out, count), out,
+                                           0, count, tiles_ + cast.index * stride_ + tile_);
   }
 
   // Asks for what is read and written a page later, as lanes-inl.h does, and for the same reason.
@@ -254,6 +239,18 @@ class Runner {
 }  // namespace
 
 Program parse_program(const std::string& text) { return Reader().read(text); }
+
+void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b, float* out,
+              int64_t count) {
+  if (step.cast) {
+    const Cast& cast = *step.cast;
+    const float* from = side_by_side(a, out, count);
+    return kernels.round[cast.kernel](cast.plan, RandomKey{}, from, out, 0, count, false);
+  }
+  const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
+  const auto operation = static_cast<int32_t>(step.operation);
+  kernels.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
+}
 
 int64_t elements_of(const std::vector<Group>& groups) {
   int64_t tiles = 0;

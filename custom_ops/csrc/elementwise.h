@@ -17,6 +17,8 @@ namespace onnxbf {
 
 struct Kernels;
 
+constexpr int32_t kMostTemporaries = 16;  // of a program
+
 // What a step reads or writes.
 struct Place {
   enum Kind : int32_t { kInput, kShared, kTemporary, kOutput, kNone } kind;
@@ -35,6 +37,16 @@ struct Instruction {
   std::optional<Cast> cast;  // where it does
   Place result, a, b;
 };
+
+// What a step reads: numbers side by side, or one that stands for all of them.
+struct Source {
+  const float* numbers;
+  bool single;
+};
+
+// Computes one step of `count` numbers. `out` may be what is read.
+void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b, float* out,
+              int64_t count);
 
 struct Program {
   std::vector<Instruction> steps;

@@ -5,9 +5,10 @@
 #include <utility>
 
 #include "block_sums.h"
-#include "casts.h"
+#include "epilogue.h"
 #include "float_environment.h"
 #include "pack.h"
+#include "results.h"
 #include "small.h"
 
 namespace onnxbf {
@@ -36,15 +37,9 @@ class Multiplication {
         late_(by_parts_ || (images_ != nullptr && right_panels_ > kFewPanels)),
         b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns,
            sums_.form()),
-        sums_cast_(kernels),
-        result_cast_(kernels),
-        both_casts_(kernels) {
+        results_(kernels, arithmetic, product) {
     sums_.read(a_, false);
     if (late_ && sums_.is_direct()) order_images();
-    sums_cast_.add(arithmetic.result);
-    result_cast_.add(product.result);
-    both_casts_.add(arithmetic.result);
-    both_casts_.add(product.result);
   }
 
   void run(const ParallelFor& parallel) {
@@ -172,23 +167,13 @@ class Multiplication {
     }
   }
 
-  // Where results go has to come from memory, too.
-  void prefetch_results(const Block& block) const {
-    constexpr int64_t kLine = 16;  // floats
-    const int64_t last = std::min(block.last * tiles_.rows, product_.rows);
-    for (int64_t row = block.first * tiles_.rows; row < last; ++row) {
-      const float* to = product_.out_row(block.batch, row) + block.column * tiles_.columns;
-      for (int64_t j = 0; j < tiles_.columns; j += kLine) __builtin_prefetch(to + j, 1);
-    }
-  }
-
   // `panel`: memory for what is packed all the same, a last pair that is none, and all where there are NaNs.
   void compute_direct(const Canvases& canvases, const DirectColumns& columns, Block block,
                       float* panel) const {
     alignas(64) float sums[kLargestBlock];
     std::fill_n(sums, (block.last - block.first) * sums_.tile_size(), 0.0f);
     const auto direct = static_cast<int64_t>(order_.size());
-    prefetch_results(block);
+    results_.prefetch(block);
     if (direct < sums_.depth()) {
       b_.fill(block.batch, block.column, direct, sums_.depth(), panel);
     }
@@ -313,74 +298,17 @@ class Multiplication {
 
   void compute(const Block& block) const {
     alignas(64) float sums[kLargestBlock];
-    if (stores_rows()) prefetch_results(block);
+    results_.prefetch_all(block);
     sums_.compute(block, sums);
     const FloatEnvironment nearest(false);
     finish(block, sums);
   }
 
-  // From the sums of tiles to the results in memory. What stands beyond columns is rounded, too.
-  // False where NaNs cannot be settled.
+  // From sums to results. False where NaNs cannot be settled.
   bool finish(const Block& block, float* sums) const {
     if (!sums_.settle_nans(block, sums)) return false;
-    const int64_t first_column = block.column * tiles_.columns;
-    const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
-    const int64_t first_row = block.first * tiles_.rows;
-    const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
-    if (stores_rows()) {
-      both_casts_(sums, tiles_.columns, rows, columns,
-                  product_.out_row(block.batch, first_row) + first_column, product_.row_stride());
-      return true;
-    }
-    const int64_t count = rows * tiles_.columns;
-    sums_cast_(sums, count);
-    const bool scales = product_.alpha != 1 || product_.c != nullptr;
-    for (int64_t i = 0; i < rows && scales; ++i) {
-      scale(sums + i * tiles_.columns, block.batch, first_row + i, first_column, columns);
-    }
-    result_cast_(sums, count);
-    for (int64_t i = 0; i < rows; ++i) {
-      put(sums + i * tiles_.columns, first_column, columns,
-          product_.out_row(block.batch, first_row + i));
-    }
+    results_.finish(block, sums);
     return true;
-  }
-
-  // Whether sums are but rounded on their way to where they stand in order.
-  bool stores_rows() const {
-    return product_.alpha == 1 && product_.c == nullptr && product_.places.empty() &&
-           product_.out_column_stride == 1;
-  }
-
-  void put(const float* results, int64_t first, int64_t count, float* row) const {
-    const int64_t stride = product_.out_column_stride;
-    if (product_.places.empty() && stride == 1) return copy_line(results, count, row + first);
-    if (product_.places.empty()) {
-      for (int64_t j = 0; j < count; ++j) row[(first + j) * stride] = results[j];
-      return;
-    }
-    for (int64_t j = 0; j < count; ++j) {
-      row[product_.places[static_cast<size_t>(first + j)]] = results[j];
-    }
-  }
-
-  void scale(float* results, int64_t batch, int64_t row, int64_t first_column,
-             int64_t columns) const {
-    const auto& [alpha, beta] = std::pair(product_.alpha, product_.beta);
-    for (int64_t j = 0; j < columns && alpha != 1; ++j) results[j] *= alpha;
-    if (product_.c == nullptr) return;
-    const float* c = product_.c + row * product_.c_row_stride;
-    if (!product_.c_first.empty()) c += product_.c_first[static_cast<size_t>(batch)];
-    const int64_t step = product_.c_column_stride;
-    if (step == 0) {
-      const float term = beta != 1 ? beta * c[0] : c[0];
-      for (int64_t j = 0; j < columns; ++j) results[j] += term;
-      return;
-    }
-    for (int64_t j = 0; j < columns; ++j) {
-      const float term = c[(first_column + j) * step];
-      results[j] += beta != 1 ? beta * term : term;
-    }
   }
 
   const Kernels& kernels_;
@@ -395,8 +323,7 @@ class Multiplication {
   bool late_;             // whether panels of b are packed one by one
   Packing b_;
   std::vector<int64_t> order_;  // of images that are taken as they lie; else empty
-  Casts sums_cast_, result_cast_;  // before and after what is added
-  Casts both_casts_;
+  Results results_;
 };
 
 }  // namespace
@@ -407,12 +334,15 @@ void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Produc
   if (!is_small(kernels, arithmetic, product)) {
     return Multiplication(kernels, arithmetic, product).run(parallel);
   }
-  multiply_small(kernels, arithmetic, product, parallel, [&](const Product& one) {
+  Product plain = product;
+  plain.then = nullptr;
+  multiply_small(kernels, arithmetic, plain, parallel, [&](const Product& one) {
     Multiplication(kernels, arithmetic, one)
         .run([](int64_t count, const std::function<void(int64_t)>& body) {
           for (int64_t i = 0; i < count; ++i) body(i);
         });
   });
+  if (product.then != nullptr) product.then->run_all(product, parallel);
 }
 
 }  // namespace onnxbf

@@ -37,6 +37,8 @@ struct Factor {
   std::shared_ptr<const Images> images = nullptr;  // of `b`, which then has no matrices
 };
 
+class Epilogue;
+
 struct Product {
   int64_t rows, columns, inner;
   Factor a, b;
@@ -54,6 +56,8 @@ struct Product {
   // Where in `out` each product of the batch begins, and how far its rows and columns are apart.
   std::vector<int64_t> out_first{};
   int64_t out_row_stride = 0, out_column_stride = 1;
+  // What is done with results, once rounded, before they are written; then `out` has no gaps. nullptr: nothing.
+  const Epilogue* then = nullptr;
 
   int64_t row_stride() const { return out_first.empty() ? columns : out_row_stride; }
   float* out_row(int64_t batch, int64_t row) const {

@@ -25,6 +25,7 @@ Domain make_domain(const ort::Api& api) {
   add(quantize_operator(api));
   add(matmul_operator(api));
   add(fused_matmul_operator(api));
+  add(matmul_elementwise_operator(api));
   add(gemm_operator(api));
   add(quantize_range_operator(api));
   add(quantize_blocks_operator(api));

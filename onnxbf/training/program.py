@@ -14,6 +14,7 @@ from onnxbf.graph import GRADIENT, NEXT
 from onnxbf.passes.fold_transposes import FoldTransposes
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.fuse_pooling import FusePooling
+from onnxbf.passes.fuse_products import FuseProducts
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.passes.pool_relu_gradients import PoolReluGradients
@@ -141,6 +142,7 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
         SumLookups(report),
         FoldTransposes(report),
         PoolReluGradients(report),
+        FuseProducts(report),
         FuseElementwise(report, around_casts),
         FusePooling(report),
     ):

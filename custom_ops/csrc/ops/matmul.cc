@@ -1,140 +1,32 @@
 #include <algorithm>
 
+#include "epilogue.h"
+#include "instruction_sets.h"
 #include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
+#include "ops/operand.h"
 #include "ops/operators.h"
+#include "ops/program_attribute.h"
 
 namespace onnxbf {
 namespace {
 
-using Shape = std::vector<int64_t>;
-
-Shape strides_of(const Shape& shape) {
-  Shape strides(shape.size());
-  int64_t stride = 1;
-  for (size_t i = shape.size(); i-- > 0; stride *= shape[i]) strides[i] = stride;
-  return strides;
-}
-
-// Numbers as ONNX's Transpose takes dimensions; as they are without an order.
-Shape in_order(const Shape& numbers, const Shape& order) {
-  if (order.empty()) return numbers;
-  Shape result;
-  for (const int64_t i : order) result.push_back(numbers[static_cast<size_t>(i)]);
-  return result;
-}
-
-// Where the elements of a tensor of this shape stand by these strides, one after the other.
-Shape places_of(const Shape& shape, const Shape& strides) {
-  Shape places{0};
-  for (size_t i = 0; i < shape.size(); ++i) {
-    Shape next;
-    for (const int64_t place : places) {
-      for (int64_t k = 0; k < shape[i]; ++k) next.push_back(place + k * strides[i]);
-    }
-    places.swap(next);
-  }
-  return places;
-}
-
-// One operand: matrices, of which the last two dimensions are rows and columns.
-struct Operand {
-  // `is_left`: a vector counts as a row, else as a column. `order`: of the tensor's dimensions.
-  Operand(const ort::Tensor& tensor, const Shape& order, bool is_left, bool transposed)
-      : data(static_cast<const float*>(tensor.data)),
-        shape(in_order(tensor.shape, order)),
-        strides(in_order(strides_of(tensor.shape), order)) {
-    is_vector = shape.size() == 1;
-    if (is_vector) {
-      strides.insert(is_left ? strides.begin() : strides.end(), is_left ? shape[0] : 1);
-      shape.insert(is_left ? shape.begin() : shape.end(), 1);
-    }
-    rows = shape[shape.size() - 2];
-    columns = shape.back();
-    row_stride = strides[strides.size() - 2];
-    column_stride = strides.back();
-    if (transposed && !is_vector) {
-      std::swap(rows, columns);
-      std::swap(row_stride, column_stride);
-    }
-    batch.assign(shape.begin(), shape.end() - 2);
-    strides.resize(batch.size());
-  }
-
-  const float* data;
-  Shape shape, strides, batch;  // strides: of the batch
-  bool is_vector;
-  int64_t rows, columns, row_stride, column_stride;
-};
-
-int64_t product_of(const Shape& shape) {
-  int64_t product = 1;
-  for (const int64_t size : shape) product *= size;
-  return product;
-}
-
-// The batch dimensions of both, broadcast against each other as in NumPy; false: they do not fit.
-bool broadcast(const Shape& a, const Shape& b, Shape& result) {
-  result.assign(std::max(a.size(), b.size()), 1);
-  for (size_t i = 0; i < result.size(); ++i) {
-    const auto size = [&](const Shape& shape) {
-      const size_t missing = result.size() - shape.size();
-      return i < missing ? 1 : shape[i - missing];
-    };
-    if (size(a) != size(b) && size(a) != 1 && size(b) != 1) return false;
-    result[i] = size(a) != 1 ? size(a) : size(b);
-  }
-  return true;
-}
-
-// Which matrix of an operand each product of the batch takes.
-std::vector<int64_t> used_matrices(const Shape& own, const Shape& batch) {
-  std::vector<int64_t> used(static_cast<size_t>(product_of(batch)));
-  const size_t missing = batch.size() - own.size();
-  for (size_t product = 0; product < used.size(); ++product) {
-    int64_t rest = static_cast<int64_t>(product), index = 0, stride = 1;
-    for (size_t i = batch.size(); i-- > 0; rest /= batch[i]) {
-      if (i < missing) continue;
-      const int64_t size = own[i - missing];
-      index += (size != 1 ? rest % batch[i] : 0) * stride;
-      stride *= size;
-    }
-    used[product] = index;
-  }
-  return used;
-}
-
-Factor make_factor(const Operand& operand, const Shape& batch, int64_t outer, int64_t inner) {
-  Factor factor{{}, used_matrices(operand.batch, batch), outer, inner, std::nullopt};
-  for (const int64_t place : places_of(operand.batch, operand.strides)) {
-    factor.matrices.push_back(operand.data + place);
-  }
-  return factor;
-}
-
-// ONNX's MatMul and ONNX Runtime's FusedMatMul, under an arithmetic profile.
-template <bool kFused>
-class MatMul {
+// What ONNX's MatMul, or ONNX Runtime's FusedMatMul, under an arithmetic profile, makes of two inputs.
+class Multiplier {
  public:
-  static constexpr const char* kName = kFused ? "FusedMatMul" : "MatMul";
-  static constexpr ort::Parameter kInputs[] = {
-      {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};
-  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
-  static constexpr bool kInPlace = false;
-
-  static void infer(const ort::Inference&) {}
-
-  explicit MatMul(const ort::KernelAttributes& node)
+  Multiplier(const ort::KernelAttributes& node, const char* operator_name, bool fused)
       : compute_(node),
+        operator_(operator_name),
         name_(node.node_name()),
-        transposes_a_(kFused && node.integer("transA", 0, 0, 1) == 1),
-        transposes_b_(kFused && node.integer("transB", 0, 0, 1) == 1),
-        alpha_(kFused ? node.number("alpha", 1) : 1),
+        transposes_a_(fused && node.integer("transA", 0, 0, 1) == 1),
+        transposes_b_(fused && node.integer("transB", 0, 0, 1) == 1),
+        alpha_(fused ? node.number("alpha", 1) : 1),
         order_a_(node.integers("perm_a")),
         order_b_(node.integers("perm_b")),
         order_y_(node.integers("perm_y")) {}
 
-  void compute(const ort::Context& context) const {
+  // `shape`: of all results, before they are turned.
+  Product product(const ort::Context& context, Shape& shape) const {
     const ort::Tensor first = context.input(0), second = context.input(1);
     if (first.shape.empty() || second.shape.empty()) refuse(first.shape, second.shape);
     check_order(order_a_, first.shape, "perm_a");
@@ -145,7 +37,7 @@ class MatMul {
     if (a.columns != b.rows || !broadcast(a.batch, b.batch, batch)) {
       refuse(first.shape, second.shape);
     }
-    Shape shape = batch;
+    shape = batch;
     if (!a.is_vector) shape.push_back(a.rows);
     if (!b.is_vector) shape.push_back(b.columns);
 
@@ -158,8 +50,15 @@ class MatMul {
     product.alpha = alpha_;
     if (!order_y_.empty()) turn(product, a.is_vector || b.is_vector, batch, shape);
     product.out = static_cast<float*>(context.output(0, ort::kFloat, in_order(shape, order_y_)));
-    compute_.multiply(context, std::move(product), 2);
+    return product;
   }
+
+  void run(const ort::Context& context, Product product, size_t step) const {
+    compute_.multiply(context, std::move(product), step);
+  }
+
+  bool turns_results() const { return !order_y_.empty(); }
+  std::string title() const { return operator_ + " node '" + name_ + "'"; }
 
  private:
   // Has the results stand as a Transpose of them by `order_y_` would have them.
@@ -181,20 +80,100 @@ class MatMul {
     bool fits = order.empty() || (order.size() == shape.size() && order.size() > 1);
     for (size_t i = 0; i < sorted.size() && fits; ++i) fits = sorted[i] == static_cast<int64_t>(i);
     if (fits) return;
-    throw ort::Error(std::string(kName) + " node '" + name_ + "': attribute '" + attribute +
-                     "' is no order of the dimensions of " + shape_text(shape) + ".");
+    throw ort::Error(title() + ": attribute '" + attribute + "' is no order of the dimensions of " + shape_text(shape) + ".");
   }
 
   [[noreturn]] void refuse(const Shape& a, const Shape& b) const {
-    throw ort::Error(std::string(kName) + " node '" + name_ + "': shapes " + shape_text(a) +
-                     " and " + shape_text(b) + " do not fit together.");
+    throw ort::Error(title() + ": shapes " + shape_text(a) + " and " + shape_text(b) +
+                     " do not fit together.");
   }
 
   ComputeAttributes compute_;
-  std::string name_;
+  std::string operator_, name_;
   bool transposes_a_, transposes_b_;
   float alpha_;
   Shape order_a_, order_b_, order_y_;  // of dimensions; empty: as they stand
+};
+
+template <bool kFused>
+class MatMul {
+ public:
+  static constexpr const char* kName = kFused ? "FusedMatMul" : "MatMul";
+  static constexpr ort::Parameter kInputs[] = {
+      {ort::kFloat}, {ort::kFloat}, {ort::kInt64, ort::kOptional}};
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit MatMul(const ort::KernelAttributes& node) : multiplier_(node, kName, kFused) {}
+
+  void compute(const ort::Context& context) const {
+    Shape shape;
+    multiplier_.run(context, multiplier_.product(context, shape), 2);
+  }
+
+ private:
+  Multiplier multiplier_;
+};
+
+// FusedMatMul, and a program of its results, see Epilogue.
+class MatMulElementwise {
+ public:
+  static constexpr const char* kName = "MatMulElementwise";
+  static constexpr ort::Parameter kInputs[] = {{ort::kFloat, ort::kVariadic}};
+  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
+  static constexpr bool kInPlace = false;
+
+  static void infer(const ort::Inference&) {}
+
+  explicit MatMulElementwise(const ort::KernelAttributes& node)
+      : multiplier_(node, kName, true), program_(read_program(node.text("program"))) {
+    if (multiplier_.turns_results()) throw ort::Error("it has no attribute 'perm_y'.");
+    const bool fits = program_.shared == 0 && program_.outputs == 1 && program_.inputs > 0;
+    if (fits && program_.inputs <= kMostInputs && !program_.reads_overwritten) return;
+    throw ort::Error("attribute 'program' must read x0, and at most x" +
+                     std::to_string(Epilogue::kMostOthers) +
+                     ", no shared numbers, and write y0 alone, after all that reads x0.");
+  }
+
+  void compute(const ort::Context& context) const {
+    const size_t others = static_cast<size_t>(program_.inputs) - 1;
+    if (context.input_count() != kFactors + others) {
+      throw ort::Error(multiplier_.title() + ": it has " + std::to_string(context.input_count()) +
+                       " inputs, but two factors and a program take " +
+                       std::to_string(kFactors + others) + ".");
+    }
+    Shape shape;
+    Product product = multiplier_.product(context, shape);
+    std::vector<Epilogue::Other> read;
+    for (size_t i = 0; i < others; ++i) {
+      const ort::Tensor tensor = context.input(kFactors + i);
+      if (tensor.count != 1 && !ends_with(shape, tensor.shape)) refuse(i + 1, tensor.shape, shape);
+      read.push_back({static_cast<const float*>(tensor.data), tensor.count});
+    }
+    const Epilogue then(chosen_kernels(), program_, read, product.columns);
+    product.then = &then;
+    multiplier_.run(context, std::move(product), context.input_count());  // there is no step
+  }
+
+ private:
+  static constexpr size_t kFactors = 2;
+  static constexpr int32_t kMostInputs = Epilogue::kMostOthers + 1;
+
+  static bool ends_with(const Shape& shape, const Shape& end) {
+    return !end.empty() && end.size() <= shape.size() &&
+           std::equal(end.rbegin(), end.rend(), shape.rbegin());
+  }
+
+  [[noreturn]] void refuse(size_t index, const Shape& other, const Shape& shape) const {
+    throw ort::Error(multiplier_.title() + ": x" + std::to_string(index) + " of shape " +
+                     shape_text(other) + " has neither the last dimensions of a result of shape " +
+                     shape_text(shape) + ", nor one element.");
+  }
+
+  Multiplier multiplier_;
+  Program program_;
 };
 
 }  // namespace
@@ -206,6 +185,11 @@ const ort::CustomOp* matmul_operator(const ort::Api& api) {
 
 const ort::CustomOp* fused_matmul_operator(const ort::Api& api) {
   static const ort::OperatorOf<MatMul<true>> op(api);
+  return &op;
+}
+
+const ort::CustomOp* matmul_elementwise_operator(const ort::Api& api) {
+  static const ort::OperatorOf<MatMulElementwise> op(api);
   return &op;
 }
 

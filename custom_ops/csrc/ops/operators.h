@@ -13,6 +13,7 @@ const ort::CustomOp* observe_update_operator(const ort::Api& api);
 const ort::CustomOp* quantize_operator(const ort::Api& api);
 const ort::CustomOp* matmul_operator(const ort::Api& api);
 const ort::CustomOp* fused_matmul_operator(const ort::Api& api);
+const ort::CustomOp* matmul_elementwise_operator(const ort::Api& api);
 const ort::CustomOp* gemm_operator(const ort::Api& api);
 const ort::CustomOp* quantize_range_operator(const ort::Api& api);
 const ort::CustomOp* quantize_blocks_operator(const ort::Api& api);

@@ -1,0 +1,48 @@
+// What becomes of the results of a product before they are written: a program of elementwise operations
+// (elementwise.h), whose x0 they are.
+#pragma once
+
+#include <vector>
+
+#include "elementwise.h"
+#include "gemm.h"
+
+namespace onnxbf {
+
+class Epilogue {
+ public:
+  static constexpr int32_t kMostOthers = 7;
+
+  // What the program reads beside the results: a tensor that repeats after `period` numbers. That is one, or a
+  // multiple of the columns of a product.
+  struct Other {
+    const float* numbers;
+    int64_t period;
+  };
+  // Some of the results: columns [column, column + columns) of lines [line, line + lines) of all products, one
+  // below the other; in memory of their own `width` numbers are from line to line.
+  struct Part {
+    int64_t width, line, lines, column, columns;
+  };
+
+  // `program`: one that reads so many others, kMostOthers or fewer, shares no numbers, and has one output, after
+  // which it does not read x0. `columns`: of a product.
+  Epilogue(const Kernels& kernels, const Program& program, const std::vector<Other>& others,
+           int64_t columns)
+      : kernels_(kernels), program_(program), others_(others), columns_(columns) {}
+
+  // Asks for what a part will read: it stands line by line, which the CPU does not foresee.
+  void prefetch(const Part& part) const;
+  // In place. What stands beyond the columns of a line is computed, too.
+  void run(const Part& part, float* results) const;
+  // The same of all results of a product, where they are written.
+  void run_all(const Product& product, const ParallelFor& parallel) const;
+
+ private:
+  const Kernels& kernels_;
+  const Program& program_;
+  const std::vector<Other>& others_;
+  int64_t columns_;
+};
+
+}  // namespace onnxbf

@@ -1,0 +1,108 @@
+#include "results.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "pack.h"
+
+namespace onnxbf {
+
+Results::Results(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
+    : tiles_(kernels.tiles),
+      product_(product),
+      sums_cast_(kernels),
+      result_cast_(kernels),
+      both_casts_(kernels) {
+  sums_cast_.add(arithmetic.result);
+  result_cast_.add(product.result);
+  both_casts_.add(arithmetic.result);
+  both_casts_.add(product.result);
+}
+
+void Results::prefetch(const Block& block) const {
+  constexpr int64_t kLine = 16;  // floats
+  const int64_t last = std::min(block.last * tiles_.rows, product_.rows);
+  for (int64_t row = block.first * tiles_.rows; row < last; ++row) {
+    const float* to = product_.out_row(block.batch, row) + block.column * tiles_.columns;
+    for (int64_t j = 0; j < tiles_.columns; j += kLine) __builtin_prefetch(to + j, 1);
+  }
+}
+
+void Results::prefetch_all(const Block& block) const {
+  if (stores_rows() || product_.then != nullptr) prefetch(block);
+  if (product_.then != nullptr) product_.then->prefetch(part(block));
+}
+
+void Results::finish(const Block& block, float* sums) const {
+  const int64_t first_column = block.column * tiles_.columns;
+  const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
+  const int64_t first_row = block.first * tiles_.rows;
+  const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
+  float* out = product_.out_row(block.batch, first_row) + first_column;
+  if (stores_rows()) {
+    return both_casts_(sums, tiles_.columns, rows, columns, out, product_.row_stride());
+  }
+  const int64_t count = rows * tiles_.columns;
+  sums_cast_(sums, count);
+  const bool scales = product_.alpha != 1 || product_.c != nullptr;
+  for (int64_t i = 0; i < rows && scales; ++i) {
+    scale(sums + i * tiles_.columns, block.batch, first_row + i, first_column, columns);
+  }
+  result_cast_(sums, count);
+  if (product_.then != nullptr) {
+    product_.then->run(part(block), sums);
+    tiles_.copy_lines(sums, tiles_.columns, rows, columns, out, product_.row_stride());
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    put(sums + i * tiles_.columns, first_column, columns,
+        product_.out_row(block.batch, first_row + i));
+  }
+}
+
+// Whether sums are but rounded on their way to where they stand in order.
+bool Results::stores_rows() const {
+  return product_.alpha == 1 && product_.c == nullptr && product_.then == nullptr &&
+         product_.places.empty() && product_.out_column_stride == 1;
+}
+
+void Results::put(const float* results, int64_t first, int64_t count, float* row) const {
+  const int64_t stride = product_.out_column_stride;
+  if (product_.places.empty() && stride == 1) return copy_line(results, count, row + first);
+  if (product_.places.empty()) {
+    for (int64_t j = 0; j < count; ++j) row[(first + j) * stride] = results[j];
+    return;
+  }
+  for (int64_t j = 0; j < count; ++j) {
+    row[product_.places[static_cast<size_t>(first + j)]] = results[j];
+  }
+}
+
+void Results::scale(float* results, int64_t batch, int64_t row, int64_t first_column,
+                    int64_t columns) const {
+  const auto& [alpha, beta] = std::pair(product_.alpha, product_.beta);
+  for (int64_t j = 0; j < columns && alpha != 1; ++j) results[j] *= alpha;
+  if (product_.c == nullptr) return;
+  const float* c = product_.c + row * product_.c_row_stride;
+  if (!product_.c_first.empty()) c += product_.c_first[static_cast<size_t>(batch)];
+  const int64_t step = product_.c_column_stride;
+  if (step == 0) {
+    const float term = beta != 1 ? beta * c[0] : c[0];
+    for (int64_t j = 0; j < columns; ++j) results[j] += term;
+    return;
+  }
+  for (int64_t j = 0; j < columns; ++j) {
+    const float term = c[(first_column + j) * step];
+    results[j] += beta != 1 ? beta * term : term;
+  }
+}
+
+// Which of the results the sums of a block are.
+Epilogue::Part Results::part(const Block& block) const {
+  const int64_t row = block.first * tiles_.rows, column = block.column * tiles_.columns;
+  return {tiles_.columns, block.batch * product_.rows + row,
+          std::min(block.last * tiles_.rows, product_.rows) - row, column,
+          std::min(tiles_.columns, product_.columns - column)};
+}
+
+}  // namespace onnxbf

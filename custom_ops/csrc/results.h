@@ -1,0 +1,36 @@
+// From the sums of tiles to the results of a product in memory: rounded, scaled, added to, put in their places.
+#pragma once
+
+#include "block_sums.h"
+#include "casts.h"
+#include "epilogue.h"
+#include "gemm.h"
+
+namespace onnxbf {
+
+class Results {
+ public:
+  Results(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product);
+
+  // Asks for where results go, which has to come from memory, too.
+  void prefetch(const Block& block) const;
+  // For all that a block will read and write beside its sums, where that is worth it.
+  void prefetch_all(const Block& block) const;
+  // From sums, which may be written to, to results. What stands beyond columns is rounded, too. The caller
+  // has set the floating-point environment.
+  void finish(const Block& block, float* sums) const;
+
+ private:
+  bool stores_rows() const;
+  Epilogue::Part part(const Block& block) const;
+  void put(const float* results, int64_t first, int64_t count, float* row) const;
+  void scale(float* results, int64_t batch, int64_t row, int64_t first_column,
+             int64_t columns) const;
+
+  const TileKernels& tiles_;
+  const Product& product_;
+  Casts sums_cast_, result_cast_;  // before and after what is added
+  Casts both_casts_;               // one after the other
+};
+
+}  // namespace onnxbf
