@@ -204,7 +204,8 @@ class LayerNormalization(SumOp):
     ) -> tuple[Floats, ...]:
         names = self.onnx_node.output
         if not arithmetic:
-            return _in_float64(x, scale, bias, axis, epsilon)[: len(names)]
+            y, *statistics = _in_float64(x, scale, bias, axis, epsilon)
+            return (np.asarray(cast_as(y, cast_y)), *statistics)[: len(names)]
         x, profile, key = cast_as(x, cast_a), self.profile(arithmetic), key_of(seed, node, step)
         first = self.place(axis, x)
         over, shape = [*range(first, x.ndim)], x.shape[first:]

@@ -18,6 +18,8 @@ constexpr int64_t kFewPanels = 8;     // with so many, or fewer, of b, tasks are
 constexpr int64_t kImageFloats = 1 << 19;  // of images laid out, and of panels of b: what a core's own cache holds
 constexpr int64_t kFewTasks = 64;    // where there would be fewer, tasks are made smaller
 constexpr int64_t kMostPanels = 16;  // of tasks that pack panels of their own
+constexpr int64_t kTilesOfTask = 4;  // one below the other; of more, results are written to too many pages at a time
+constexpr int64_t kManyPanels = 16;  // of b, that are packed by those who compute with them
 constexpr int64_t kPackFloats = 1 << 13;   // in a task
 
 class Multiplication {
@@ -44,7 +46,9 @@ class Multiplication {
 
   void run(const ParallelFor& parallel) {
     sums_.may_stand() && stands(parallel) ? sums_.read(a_, true) : pack(a_, parallel);
-    if (images_ == nullptr) {
+    if (streams()) {
+      compute_streamed(parallel);
+    } else if (images_ == nullptr) {
       pack(b_, parallel);
       compute_packed(parallel);
     } else if (by_parts_) {
@@ -56,6 +60,11 @@ class Multiplication {
 
  private:
   int64_t batch() const { return static_cast<int64_t>(product_.a.used.size()); }
+
+  // Of b: images have one for each product.
+  int64_t matrix_of(int64_t batch) const {
+    return images_ != nullptr ? batch : product_.b.used[static_cast<size_t>(batch)];
+  }
 
   int64_t images_of_each() const {
     return static_cast<int64_t>(images_->from.size()) / batch();
@@ -113,15 +122,37 @@ class Multiplication {
   // All of b is packed.
   void compute_packed(const ParallelFor& parallel) const {
     const int64_t wanted = a_.panels() * right_panels_ / kFewTasks;
-    const int64_t tiles_of_block = std::clamp<int64_t>(wanted, 1, kRowBlock / tiles_.rows);
+    const int64_t tiles_of_block = std::clamp<int64_t>(wanted, 1, kTilesOfTask);
     const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
     parallel(right_panels_ * row_blocks, [&](int64_t i) {
       // Neighbouring tasks read the same rows of a, which a nearer cache holds than all of b.
       const int64_t column = i % b_.panels(), first = i / b_.panels() % row_blocks * tiles_of_block;
       const int64_t last = std::min(first + tiles_of_block, a_.panels());
       const int64_t batch = i / b_.panels() / row_blocks;
-      const int64_t matrix = product_.b.used[static_cast<size_t>(batch)];
-      compute({batch, first, last, column, b_.panel(matrix, column)});
+      compute({batch, first, last, column, b_.panel(matrix_of(batch), column)});
+    });
+  }
+
+  // Whether long panels of b serve so few rows that to pack them all would be a pass over memory of its own.
+  bool streams() const {
+    return images_ == nullptr && product_.b.outer_stride == 1 && sums_.is_divisible() &&
+           a_.panels() <= kMostPanels && right_panels_ >= kManyPanels && sums_.depth() > kDepthBlock;
+  }
+
+  // Each panel of b is packed a part at a time, for all rows.
+  void compute_streamed(const ParallelFor& parallel) const {
+    parallel(right_panels_, [&](int64_t i) {
+      const int64_t batch = i / b_.panels(), column = i % b_.panels();
+      Block block{batch, 0, a_.panels(), column, nullptr};
+      const Panels sums(1, a_.panels() * sums_.tile_size());
+      std::fill_n(sums[0], a_.panels() * sums_.tile_size(), 0.0f);
+      add_packed(block, 0, sums_.depth(), sums[0]);
+      const FloatEnvironment nearest(false);
+      if (finish(block, sums[0])) return;
+      const Panels whole(1, b_.panel_floats());
+      b_.fill(matrix_of(batch), column, whole[0]);
+      block.b = whole[0];
+      finish(block, sums[0]);
     });
   }
 
@@ -288,7 +319,7 @@ class Multiplication {
       const int64_t stop = std::min(start + kDepthBlock, end);
       {
         const FloatEnvironment nearest(false);
-        b_.fill(block.batch, block.column, start, stop, own[0]);
+        b_.fill(matrix_of(block.batch), block.column, start, stop, own[0]);
       }
       const FloatEnvironment environment(arithmetic_.flush);
       block.begin = start;

@@ -24,8 +24,10 @@ uint32_t bits_set(const float* numbers, int64_t count) {
 
 uint32_t copy_lines(const float* from, int64_t from_stride, int64_t lines, int64_t length,
                     float* to, int64_t to_stride) {
+  constexpr int64_t kAhead = 8, kLine = 16;  // lines may lie pages apart
   Word bits{};
   for (int64_t line = 0; line < lines; ++line, from += from_stride, to += to_stride) {
+    for (int64_t i = 0; i < length; i += kLine) __builtin_prefetch(from + kAhead * from_stride + i);
     const auto body = [&](int64_t i) {
       const Word words = load<Word>(from + i);
       bits |= words;

@@ -18,6 +18,7 @@ from onnxbf.passes.fuse_products import FuseProducts
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.passes.pool_relu_gradients import PoolReluGradients
+from onnxbf.passes.round_at_source import RoundAtSource
 from onnxbf.passes.sum_lookups import SumLookups
 from onnxbf.protos import to_proto
 from onnxbf.report import Report
@@ -141,6 +142,7 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
     for graph_pass in (
         SumLookups(report),
         FoldTransposes(report),
+        RoundAtSource(report),
         PoolReluGradients(report),
         FuseProducts(report),
         FuseElementwise(report, around_casts),

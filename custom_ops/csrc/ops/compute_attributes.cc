@@ -14,6 +14,8 @@ Arithmetic read_arithmetic(const ort::KernelAttributes& node) {
   }
 }
 
+}  // namespace
+
 std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char* name) {
   const std::string text = node.text(name);
   if (text.empty()) return std::nullopt;
@@ -23,8 +25,6 @@ std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char*
     throw ort::Error("attribute '" + std::string(name) + "' is '" + text + "': " + error.what());
   }
 }
-
-}  // namespace
 
 ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
     : arithmetic(read_arithmetic(node)),

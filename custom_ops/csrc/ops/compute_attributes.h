@@ -9,6 +9,9 @@
 
 namespace onnxbf {
 
+// A cast that an attribute names, if it does. Throws ort::Error where it is none.
+std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char* name);
+
 struct ComputeAttributes {
   // Throws ort::Error if an attribute is not what it may be.
   explicit ComputeAttributes(const ort::KernelAttributes& node);

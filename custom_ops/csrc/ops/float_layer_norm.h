@@ -5,16 +5,20 @@
 #include <string>
 
 #include "instruction_sets.h"
+#include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/float_rows.h"
 
 namespace onnxbf {
 
-// ONNX's LayerNormalization: x, scale and perhaps bias; y, and perhaps the mean and the inverse deviation.
+// ONNX's LayerNormalization: x, scale and perhaps bias; y, perhaps rounded, and perhaps the mean and the
+// inverse deviation.
 class FloatLayerNormalization {
  public:
   explicit FloatLayerNormalization(const ort::KernelAttributes& node)
-      : axis_(node.integer("axis", -1)), epsilon_(node.number("epsilon", 1e-5f)) {
+      : axis_(node.integer("axis", -1)),
+        epsilon_(node.number("epsilon", 1e-5f)),
+        cast_y_(read_cast(node, "cast_y")) {
     node.integer("stash_type", 1, 1, 1);
   }
 
@@ -49,12 +53,16 @@ class FloatLayerNormalization {
       if (rows.inverse_deviation != nullptr) rows.inverse_deviation += first;
       rows.count = count;
       normalize(rows);
+      if (!cast_y_) return;
+      quantize_dequantize(chosen_kernels(), *cast_y_, RandomKey{}, rows.y, rows.y, 0,
+                          count * shape.width, 0);
     });
   }
 
  private:
   int64_t axis_;
   float epsilon_;
+  std::optional<CastSpec> cast_y_;
 };
 
 }  // namespace onnxbf

@@ -145,6 +145,19 @@ def test_factors_need_not_be_rounded_again(
         assert same_bits(got[7:8, :2], product(profile, a[7:8], b[:, :2]))
 
 
+@pytest.mark.parametrize("text", ["avx512_bf16", "fp32", "sequential{format=bf16}"])
+@pytest.mark.parametrize("make", operands.ALL)
+def test_few_rows_of_many_long_columns(text: str, make: Callable[..., Floats]) -> None:
+    """Each column is what it is beside fewer others."""
+    shapes, rng, profile = [(3, 200), (200, 610)], np.random.default_rng(4), parse_arithmetic(text)
+    feeds = {name: make(rng, shape) for name, shape in zip("ab", shapes)}
+    session = make_session(_proto("MatMul", shapes, arithmetic=text).SerializeToString())
+    got = run(session, feeds)["y"]
+    parts = np.split(feeds["b"], range(30, 610, 30), axis=1)
+    wanted = [kernels().matmul(feeds["a"], np.ascontiguousarray(b), profile) for b in parts]
+    assert same_bits(got, np.concatenate(wanted, axis=1))
+
+
 @pytest.mark.parametrize("trans_a", [0, 1])
 @pytest.mark.parametrize("trans_b", [0, 1])
 @pytest.mark.parametrize("alpha", [1.0, 0.3])

@@ -14,6 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from onnxbf.arithmetic import PROFILES
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.errors import ModelError
+from onnxbf.formats import parse_cast
+from onnxbf.rounding import round_array
 from onnxbf.session import make_session, run
 from tests import operands
 from tests.implementations import Floats, same_bits
@@ -179,6 +181,18 @@ def test_what_layer_normalization_may_leave_out() -> None:
     check_in_both(_norm(bias=False), feeds)
     check_in_both(_norm(), {**feeds, "bias": bias[:0]})
     check_in_both(_norm(), {**feeds, "x": np.zeros((0, 6), np.float32), "bias": bias})
+
+
+@pytest.mark.parametrize("text", ["bf16:rne{subnormals=flush}", "e4m3fn:rtz"])
+def test_float_layer_normalization_rounds_its_result_alone(text: str) -> None:
+    feeds = _norm_feeds((40, 70), (70,), operands.ordinary)
+    feeds["x"][3] *= np.float32(1e-42)
+    plain, rounded = (
+        run(make_session(_norm(arithmetic="", **cast).SerializeToString()), feeds)
+        for cast in ({}, {"cast_y": text})
+    )
+    wanted = {**plain, "y": round_array(plain["y"], parse_cast(text))}
+    assert all(same_bits(rounded[name], wanted[name]) for name in wanted)
 
 
 def test_steps_draw_other_bits() -> None:

@@ -1,0 +1,71 @@
+"""Rounding what products read where it is made: text in, text out, and the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxbf.passes.round_at_source import RoundAtSource
+from onnxbf.protos import from_proto, to_proto
+from onnxbf.report import Report
+from onnxbf.session import make_session, run
+from tests.implementations import same_bits
+
+HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
+BLOCK = """block (float[2,3,8] x, float[8] g, float[8] b, float[8,4] v, float[6,5] d)
+  => (float[2,3,4] y, float[8,5] dv) {
+   normal = ai.onnxbf.LayerNormalization (x, g, b)
+   rows = Constant <value_ints = [6, 8]> ()
+   flat = Reshape (normal, rows)
+   y = ai.onnxbf.MatMul <arithmetic = "avx512_bf16"> (normal, v)
+   dv = ai.onnxbf.Gemm <arithmetic = "avx512_bf16", transA = 1> (flat, d)
+}"""
+CAST = "bf16:rne{subnormals=flush}"
+
+
+def _round(text: str) -> tuple[onnx.ModelProto, onnx.ModelProto, bool]:
+    before = onnx.parser.parse_model(HEAD + text)
+    model = from_proto(before)
+    modified = RoundAtSource(Report("none"))(model).modified
+    after = to_proto(model)
+    onnx.checker.check_model(after)
+    return before, after, modified
+
+
+def test_products_read_what_is_rounded_to_the_same_bits() -> None:
+    before, after, modified = _round(BLOCK)
+    assert modified
+    (norm,) = (node for node in after.graph.node if node.op_type == "LayerNormalization")
+    assert {a.name: a.s.decode() for a in norm.attribute} == {"cast_y": CAST}
+    rng = np.random.default_rng(0)
+    shapes = {"x": (2, 3, 8), "g": (8,), "b": (8,), "v": (8, 4), "d": (6, 5)}
+    feeds = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    feeds["x"][1, 2] = 1e-42  # whose normalized numbers are 0 and subnormal
+    feeds["g"][3], feeds["b"][3], feeds["x"][0, 1, 5] = 1e-41, 0, np.nan
+    found, wanted = (
+        run(make_session(proto.SerializeToString()), feeds) for proto in (after, before)
+    )
+    for name in ("y", "dv"):
+        assert same_bits(found[name], wanted[name])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"avx512_bf16"> (normal', '"arm_bf16"> (normal'),  # which keeps subnormals
+        ('"avx512_bf16"> (normal', '"fp32"> (normal'),
+        ('"avx512_bf16"> (normal', '"avx512_bf16", cast_a = "fp16"> (normal'),
+        ('y = ai.onnxbf.MatMul <arithmetic = "avx512_bf16">', "y = MatMul"),
+        ("LayerNormalization (", 'LayerNormalization <cast_y = "fp16"> ('),
+        ("LayerNormalization (", 'LayerNormalization <arithmetic = "kahan"> ('),
+        ("ai.onnxbf.LayerNormalization", "LayerNormalization"),
+        ("float[8,5] dv)", "float[8,5] dv, float[2,3,8] normal)"),
+    ],
+)
+def test_what_others_read_otherwise_stays(old: str, new: str) -> None:
+    assert old in BLOCK
+    before, after, modified = _round(BLOCK.replace(old, new))
+    assert not modified
+    for node, untouched in zip(after.graph.node, before.graph.node, strict=True):
+        assert [*node.attribute] == [*untouched.attribute]
