@@ -19,7 +19,7 @@ class Casts {
     if (!cast || is_float32(*cast)) return;
     const RoundKernel kernel = round_kernel(*cast);
     steps_.push_back({*cast, make_plan(*cast), kernels_.round[kernel],
-                      kernels_.tiles.store_rounded[kernel]});
+                      kernels_.tiles.store_rounded[kernel], kernels_.tiles.store_ordinary[kernel]});
   }
 
   bool empty() const { return steps_.empty(); }
@@ -45,20 +45,30 @@ class Casts {
     }
   }
 
-  // The same of rows, from a place of their own.
+  // The same of rows.
   void operator()(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
                   int64_t to_stride) const {
+    round_up_to(kInfinity, from, from_stride, rows, columns, to, to_stride);
+  }
+
+  // The same, of numbers whose magnitude does not exceed `largest`; unless that is infinity, none of them is
+  // NaN or subnormal.
+  void round_up_to(uint32_t largest, const float* from, int64_t from_stride, int64_t rows,
+                   int64_t columns, float* to, int64_t to_stride) const {
     if (steps_.empty()) {
       kernels_.tiles.copy_lines(from, from_stride, rows, columns, to, to_stride);
     }
     for (const Step& step : steps_) {
-      step.store(step.plan, from, from_stride, rows, columns, to, to_stride);
+      const bool ordinary = step.spec.exponent_bits == 8 && largest <= step.plan.max;
+      const StoreFunction store = ordinary ? step.store_ordinary : step.store;
+      store(step.plan, from, from_stride, rows, columns, to, to_stride);
       from = to;
       from_stride = to_stride;
+      largest = kInfinity;
     }
   }
 
-  // Those in one place, in place.
+  // The same in place.
   void operator()(float* numbers, int64_t count) const {
     if (!steps_.empty()) (*this)(numbers, numbers, count);
   }
@@ -68,7 +78,7 @@ class Casts {
     CastSpec spec;
     Plan plan;
     RoundFunction round;
-    StoreFunction store;
+    StoreFunction store, store_ordinary;
   };
 
   const Kernels& kernels_;

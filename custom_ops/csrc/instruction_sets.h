@@ -77,9 +77,11 @@ struct SmallTile {
   int64_t b_step;
   float* sums;
   int64_t sums_row;
+  const float* ahead;  // asked for meanwhile, from product to product: something to be read later
+  int64_t ahead_step;
 };
-// The sums of such products, from 0 on; false where one is NaN.
-using SmallFunction = bool (*)(const SmallTile& tile);
+// The sums of such products, from 0 on. Returns their largest magnitude, above kInfinity where one is NaN.
+using SmallFunction = uint32_t (*)(const SmallTile& tile);
 
 // Adds `count` products to each of a tile of sums of which so many rows are used, in FP32. `b` is a panel; the
 // left factor's numbers stand anywhere: strides lead from row to row, and from product to product.
@@ -127,6 +129,7 @@ struct TileKernels {
   BitsFunction bits_set;
   LinesFunction copy_lines, turn_lines;
   StoreFunction store_rounded[kRoundKernels];
+  StoreFunction store_ordinary[kRoundKernels];  // of numbers as Numbers has them, in rounding-inl.h
 };
 
 // Sums that are added to at a time: their terms come in rows of so many.

@@ -96,6 +96,11 @@ const Kernels kernels = {
 #define ONNXBF_CODES(suffix, type)
 #include "kernels.inc"
         },
+        {
+#define ONNXBF_ROUND(name, rounder) store_rounded<rounder::Of<kOrdinary>>,
+#define ONNXBF_CODES(suffix, type)
+#include "kernels.inc"
+        },
     },
     {
         sum_float32,

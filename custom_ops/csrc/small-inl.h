@@ -9,9 +9,10 @@ namespace {
 
 // Addresses of three rows share a register: x86 multiplies what it adds to an address by 1 and 2.
 constexpr int64_t kTogether = 3;
+constexpr int kSecondCache = 2;  // for __builtin_prefetch
 
 template <int64_t kCount = kRows>
-bool small_tile(const SmallTile& tile) {
+uint32_t small_tile(const SmallTile& tile) {
   if constexpr (kCount > 1) {
     if (tile.rows < kCount) return small_tile<kCount - 1>(tile);
   }
@@ -19,6 +20,7 @@ bool small_tile(const SmallTile& tile) {
   const int64_t row_stride = tile.a_row, apart = kTogether * row_stride;
   const int64_t flip = tile.odd_first ? 1 : 0;
   for (int64_t k = 0; k < tile.inner; ++k) {
+    __builtin_prefetch(tile.ahead + k * tile.ahead_step, 0, kSecondCache);
     const float* a = tile.a + (k ^ flip) * tile.a_step;
     const float* b = tile.b + (k ^ flip) * tile.b_step;
     Float right[kVectors];
@@ -45,7 +47,7 @@ bool small_tile(const SmallTile& tile) {
       store(tile.sums + row * tile.sums_row + v * kLanes, sum);
     }
   }
-  return !any_differs(smaller_of(largest, all(kInfinity)), largest);
+  return largest_lane(largest);
 }
 
 }  // namespace

@@ -12,10 +12,11 @@ namespace onnxbf {
 namespace {
 
 constexpr int64_t kMostFloats = 1 << 13;  // of a factor, or of the sums
-constexpr int64_t kTaskWork = 1 << 18;    // multiplications in a task
+constexpr int64_t kTaskWork = 1 << 19;    // multiplications in a task
 
 class Small {
  public:
+  Small(const Small&) = delete;
   Small(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
       : tiles_(kernels.tiles),
         arithmetic_(arithmetic),
@@ -29,11 +30,16 @@ class Small {
         goes_along_rows_(product.a.inner_stride == 1) {
     sums_cast_.add(arithmetic.result);
     result_cast_.add(product.result);
-    in_place_ = product.columns == width_ && sums_cast_.empty() && result_cast_.empty() &&
-                product.alpha == 1;
+    sums_are_results_ = sums_cast_.empty() && product.alpha == 1;
+    in_place_ = product.columns == width_ && sums_are_results_ && result_cast_.empty();
     // Blocks of rows as even as can be: of few rows, multiply-adds wait for each other.
     const int64_t blocks = divide_up(product.rows, tiles_.rows);
     block_ = divide_up(product.rows, blocks);
+    for (const SmallFactor* factor : {&a_, &b_}) {
+      for (const int64_t place : factor->parts(std::max<int64_t>(product.inner, 1))) {
+        ahead_.push_back({factor, place});
+      }
+    }
   }
 
   int64_t floats() const {
@@ -47,16 +53,24 @@ class Small {
     float* sums = b_memory + fill_up(b_.floats(), kAligned);
     const float* a = a_.take(batch, memory);
     const float* b = b_.take(batch, b_memory);
+    size_t index = 0;
+    const SmallTile whole = tile_of(a, b);
     for (int64_t row = 0; row < product_.rows; row += block_) {
       const int64_t rows = std::min(block_, product_.rows - row);
-      prefetch(batch + 1, row / block_);
       float* out = product_.out_row(batch, row);
-      if (in_place_) {
-        if (!add(a, b, row, rows, out, product_.row_stride())) return false;
-        continue;
+      float* to = in_place_ ? out : sums;
+      uint32_t largest = 0;
+      for (int64_t column = 0; column < width_; column += tiles_.columns, ++index) {
+        SmallTile tile = whole;
+        tile.rows = rows;
+        tile.a += row * tile.a_row;
+        tile.b += column;
+        tile.sums = to + column;
+        look_ahead(batch + 1, index, tile);
+        largest = std::max(largest, tiles_.small(tile));
       }
-      if (!add(a, b, row, rows, sums, width_)) return false;
-      finish(sums, rows, out);
+      if (largest > kInfinity) return false;
+      if (!in_place_) finish(sums, rows, largest, out);
     }
     return true;
   }
@@ -64,34 +78,42 @@ class Small {
  private:
   static constexpr int64_t kAligned = 16;
 
-  // Of what the next product takes, the part that goes with a block of rows of this one.
-  void prefetch(int64_t batch, int64_t block) const {
-    if (batch >= static_cast<int64_t>(product_.a.used.size())) return;
-    const int64_t blocks = divide_up(product_.rows, block_);
-    a_.prefetch(batch, block, blocks);
-    b_.prefetch(batch, block, blocks);
+  // A part of what a product reads.
+  struct Part {
+    const SmallFactor* factor;
+    int64_t place;  // in the matrix
+  };
+
+  // The first tile of these.
+  SmallTile tile_of(const float* a, const float* b) const {
+    SmallTile tile{};
+    tile.inner = product_.inner;
+    tile.odd_first = arithmetic_.step == kOddFirst;
+    tile.flush = arithmetic_.flush;
+    tile.a = tile.ahead = a;
+    tile.a_row = goes_along_rows_ ? a_.stride() : 1;
+    tile.a_step = goes_along_rows_ ? 1 : a_.stride();
+    tile.b = b;
+    tile.b_step = b_.stride();
+    tile.sums_row = in_place_ ? product_.row_stride() : width_;
+    return tile;
   }
 
-  // The sums of some rows.
-  bool add(const float* a, const float* b, int64_t row, int64_t rows, float* sums,
-           int64_t sums_row) const {
-    const int64_t row_stride = goes_along_rows_ ? a_.stride() : 1;
-    const int64_t step = goes_along_rows_ ? 1 : a_.stride();
-    for (int64_t column = 0; column < width_; column += tiles_.columns) {
-      const SmallTile tile{rows,       product_.inner,
-                           arithmetic_.step == kOddFirst,
-                           arithmetic_.flush,
-                           a + row * row_stride,
-                           row_stride, step,
-                           b + column, b_.stride(),
-                           sums + column,
-                           sums_row};
-      if (!tiles_.small(tile)) return false;
+  // What the next product of the batch reads is asked for meanwhile, a part by each tile.
+  void look_ahead(int64_t batch, size_t index, SmallTile& tile) const {
+    if (index >= ahead_.size() || batch >= static_cast<int64_t>(product_.a.used.size())) return;
+    const auto& [factor, place] = ahead_[index];
+    tile.ahead = factor->matrix(batch) + place;
+    tile.ahead_step = factor->part_step();
+  }
+
+  // `largest`: magnitude of the sums, of which none is NaN.
+  void finish(float* sums, int64_t rows, uint32_t largest, float* out) const {
+    if (sums_are_results_) {
+      const uint32_t known = arithmetic_.flush ? largest : kInfinity;  // else some may be subnormal
+      return result_cast_.round_up_to(known, sums, width_, rows, product_.columns, out,
+                                      product_.row_stride());
     }
-    return true;
-  }
-
-  void finish(float* sums, int64_t rows, float* out) const {
     const int64_t count = rows * width_;
     sums_cast_(sums, count);
     if (product_.alpha != 1) {
@@ -107,9 +129,11 @@ class Small {
   int64_t width_;  // columns of whole tiles
   SmallFactor a_, b_;
   Casts sums_cast_, result_cast_;
-  bool goes_along_rows_;  // in the memory of a
-  bool in_place_;         // whether sums are added where the results are wanted
-  int64_t block_;         // rows at a time
+  bool goes_along_rows_;   // in the memory of a
+  bool sums_are_results_;  // but for their cast
+  bool in_place_;          // whether sums are added where the results are wanted
+  int64_t block_;          // rows at a time
+  std::vector<Part> ahead_;  // one for each tile, or fewer
 };
 
 // The same with rows for columns, where results stand by columns: these come one by one, not rows.

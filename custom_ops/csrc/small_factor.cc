@@ -51,13 +51,13 @@ const float* SmallFactor::take(int64_t batch, float* memory) const {
   return memory;
 }
 
-void SmallFactor::prefetch(int64_t batch, int64_t part, int64_t parts) const {
+std::vector<int64_t> SmallFactor::parts(int64_t lines) const {
   constexpr int64_t kLine = 16;  // floats
-  const float* from = matrix(batch);
-  const int64_t end = lines_ * (part + 1) / parts;
-  for (int64_t line = lines_ * part / parts; line < end; ++line) {
-    for (int64_t i = 0; i < length_; i += kLine) __builtin_prefetch(from + line * from_stride_ + i);
+  std::vector<int64_t> places;
+  for (int64_t line = 0; line < lines_; line += lines) {
+    for (int64_t i = 0; i < length_; i += kLine) places.push_back(line * from_stride_ + i);
   }
+  return places;
 }
 
 }  // namespace onnxbf

@@ -2,6 +2,8 @@
 // memory near by.
 #pragma once
 
+#include <vector>
+
 #include "casts.h"
 #include "gemm.h"
 
@@ -22,15 +24,16 @@ class SmallFactor {
   // Floats from line to line: along the sums of a right factor, or of a left one that has none along rows.
   int64_t stride() const { return to_stride_; }
 
-  // Asks for what take() will read: one of so many parts of it.
-  void prefetch(int64_t batch, int64_t part, int64_t parts) const;
-
- private:
-  SmallFactor(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor);
+  // What take() will read, in parts of so many cache lines, one below the other: where in a matrix they begin.
+  std::vector<int64_t> parts(int64_t lines) const;
+  int64_t part_step() const { return from_stride_; }
 
   const float* matrix(int64_t batch) const {
     return factor_.matrices[static_cast<size_t>(factor_.used[static_cast<size_t>(batch)])];
   }
+
+ private:
+  SmallFactor(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor);
 
   const Factor& factor_;
   const TileKernels& tiles_;

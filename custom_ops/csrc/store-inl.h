@@ -86,12 +86,13 @@ uint32_t turn_lines(const float* from, int64_t from_stride, int64_t lines, int64
   uint32_t rest = 0;
   int64_t line = 0;
   for (; line + kBlock <= lines; line += kBlock) {
+    const float* at = from + line * from_stride;
     int64_t k = 0;
-    for (; k + kFour <= length; k += kFour) {
+    for (; k + kFour <= length; k += kFour, at += kFour) {
       Fours rows[kFour];
       ONNXBF_UNROLL
       for (int64_t i = 0; i < kFour; ++i) {
-        rows[i] = load_fours(from + (line + i) * from_stride + k, kFour * from_stride);
+        rows[i] = load_fours(at + i * from_stride, kFour * from_stride);
         bits |= (Words)rows[i];
       }
       turn_fours(rows);
@@ -104,18 +105,25 @@ uint32_t turn_lines(const float* from, int64_t from_stride, int64_t lines, int64
   return any_lane(bits) | rest;
 }
 
+// Vectors below each other in turn: what a rounder keeps in registers is loaded once for all of them.
 template <class Rounder>
 void store_rounded(const Plan& plan, const float* from, int64_t from_stride, int64_t rows,
                    int64_t columns, float* to, int64_t to_stride) {
   const Rounder rounder(plan);
-  for (int64_t row = 0; row < rows; ++row, from += from_stride, to += to_stride) {
-    const auto body = [&](int64_t i) { store(to + i, rounder(load<Word>(from + i), Word{})); };
-    const auto tail = [&](int64_t i, int64_t rest) {
-      const Word bits = bits_of(load_some(from + i, rest));
-      store_some(to + i, float_of(rounder(bits, Word{})), rest);
-    };
-    for_lanes(columns, body, tail);
-  }
+  const auto body = [&](int64_t i) {
+    const Rounder own = rounder;
+    for (int64_t row = 0; row < rows; ++row) {
+      const Word bits = load<Word>(from + row * from_stride + i);
+      store(to + row * to_stride + i, own(bits, Word{}));
+    }
+  };
+  const auto tail = [&](int64_t i, int64_t rest) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const Word bits = bits_of(load_some(from + row * from_stride + i, rest));
+      store_some(to + row * to_stride + i, float_of(rounder(bits, Word{})), rest);
+    }
+  };
+  for_lanes(columns, body, tail);
 }
 
 }  // namespace
