@@ -47,8 +47,9 @@ bool BlockSums::has_instruction() const {
   return arithmetic_.step == kOddFirst && tiles_.bfloat16_pairs != nullptr;
 }
 
-const float* BlockSums::left(const Block& block, int64_t row) const {
-  return a_->panel(product_.a.used[static_cast<size_t>(block.batch)], row);
+// The panel of a from a product on.
+const float* BlockSums::left(const Block& block, int64_t row, int64_t product) const {
+  return a_->at(product_.a.used[static_cast<size_t>(block.batch)], row, product);
 }
 
 SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) const {
@@ -83,7 +84,7 @@ void BlockSums::add_products(const Block& block, int64_t begin, int64_t end, flo
     const float* b = block.b + (start - block.begin) * tiles_.columns;
     for (int64_t row = block.first; row < block.last; ++row) {
       add_part(random(block, row, start), rows_of(row), std::min(length, end - start),
-               left(block, row) + start * tiles_.rows, b,
+               left(block, row, start), b,
                sums + (row - block.first) * tile_size());
     }
   }
@@ -114,7 +115,7 @@ void BlockSums::add_direct(const Block& block, int64_t begin, int64_t count, con
                            const int64_t* inner, const DirectColumns& columns,
                            float* sums) const {
   for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
-    tiles_.direct(rows_of(row), arithmetic_.flush, count, left(block, row) + begin * tiles_.rows,
+    tiles_.direct(rows_of(row), arithmetic_.flush, count, left(block, row, begin),
                   image, inner, columns, sums);
   }
 }
@@ -123,7 +124,7 @@ void BlockSums::add_pairs(const Block& block, int64_t first, int64_t count, floa
   const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
   const uint32_t* b = pairs(block.b) + (first - block.begin) / 2 * tiles_.columns;
   for (int64_t row = block.first; row < block.last; ++row) {
-    const uint32_t* a = pairs(left(block, row)) + first / 2 * tiles_.rows;
+    const uint32_t* a = pairs(left(block, row, first));
     tiles_.bfloat16_pairs(count / 2, a, b, sums + (row - block.first) * tile_size());
   }
 }
@@ -152,7 +153,7 @@ void BlockSums::add_short_chunks(const Block& block, float* sums) const {
   for (int64_t start = 0; start < depth_; start += chunk_) {
     for (int64_t row = block.first; row < block.last; ++row) {
       tiles_.chunk_bfloat16(plan_, false, std::min(chunk_, depth_ - start),
-                            left(block, row) + start * tiles_.rows,
+                            left(block, row, start),
                             block.b + start * tiles_.columns,
                             sums + (row - block.first) * tile_size());
     }
@@ -262,7 +263,7 @@ void BlockSums::aligned(int64_t count, const float* a, const float* b, float* su
 
 // Number i of a panel of a, of the products that stand at a place.
 float BlockSums::left_number(const Block& block, int64_t row, int64_t i, int64_t place) const {
-  if (!stands_) return left(block, row)[place * tiles_.rows + i];
+  if (!stands_) return left(block, row, place)[i];
   const Factor& a = product_.a;
   const int64_t k = arithmetic_.step == kOddFirst ? place ^ 1 : place;
   const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);

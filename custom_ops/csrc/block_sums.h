@@ -59,7 +59,7 @@ class BlockSums {
     return arithmetic_.step == kFma || arithmetic_.step == kOddFirst;
   }
   bool adds_to_bfloat16() const;
-  const float* left(const Block& block, int64_t row) const;
+  const float* left(const Block& block, int64_t row, int64_t product) const;
   SumRandom random(const Block& block, int64_t row, int64_t rounding) const;
   void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const;
   void add_chunks(const Block& block, float* sums) const;

@@ -42,7 +42,6 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       chunk_(arithmetic.chunk_of(inner)),
       width_(width),
       panels_(divide_up(size, width)),
-      blocks_(divide_up(depth_, kBlock)),
       by_blocks_(factor.outer_stride == 1 && factor.inner_stride != 1),
       flushes_(arithmetic.denormals_in_are_zero &&
                !(arithmetic.operands && arithmetic.operands->flush != 0)),
@@ -55,21 +54,32 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
   lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros);
 }
 
+void Packing::hold(int64_t begin, int64_t end) {
+  if (!memory_ || end - begin > room_) {
+    room_ = end - begin;
+    memory_.emplace(count_matrices() * panels_, floats_of(room_));
+  }
+  begin_ = begin;
+  end_ = end;
+}
+
 // By blocks, all panels in turn: reading goes along the rows of the matrix in memory.
 int64_t Packing::tasks() const {
-  return count_matrices() * (by_blocks_ ? blocks_ : panels_);
+  return count_matrices() * (by_blocks_ ? blocks() : panels_);
 }
 
 int64_t Packing::task_floats() const {
-  return by_blocks_ ? panels_ * width_ * kBlock : depth_ * width_;
+  return by_blocks_ ? panels_ * width_ * kBlock : (end_ - begin_) * width_;
 }
 
+int64_t Packing::blocks() const { return divide_up(end_ - begin_, kBlock); }
+
 void Packing::run(int64_t task) const {
-  if (!by_blocks_) return fill(task / panels_, task % panels_, (*memory_)[task]);
-  const int64_t matrix = task / blocks_, begin = task % blocks_ * kBlock;
+  if (!by_blocks_) return fill(task / panels_, task % panels_, begin_, end_, (*memory_)[task]);
+  const int64_t matrix = task / blocks(), begin = begin_ + task % blocks() * kBlock;
   for (int64_t panel = 0; panel < panels_; ++panel) {
-    pack(matrix, panel, begin, std::min(begin + kBlock, depth_),
-         (*memory_)[matrix * panels_ + panel] + floats_of(begin));
+    pack(matrix, panel, begin, std::min(begin + kBlock, end_),
+         (*memory_)[matrix * panels_ + panel] + floats_of(begin - begin_));
   }
 }
 

@@ -48,18 +48,17 @@ class Packing {
   Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor, int64_t size,
           int64_t inner, int64_t width, Form form);
 
-  // The work, in parts that may run at the same time, after there is memory. Without, panels are filled one by
-  // one: all of them would take too much.
-  void reserve() {
-    if (!memory_) memory_.emplace(count_matrices() * panels_, panel_floats());
-  }
+  // The work, in parts that may run at the same time, after it is said which products are held. Without, panels are
+  // filled one by one: all of them would take too much memory.
+  void hold(int64_t begin, int64_t end);
   int64_t tasks() const;
   void run(int64_t task) const;
   int64_t task_floats() const;
 
   int64_t panels() const { return panels_; }  // of each matrix
-  const float* panel(int64_t matrix, int64_t index) const {
-    return (*memory_)[matrix * panels_ + index];
+  // A panel from this product on.
+  const float* at(int64_t matrix, int64_t index, int64_t product) const {
+    return (*memory_)[matrix * panels_ + index] + floats_of(product - begin_);
   }
   // Whether the factor's numbers could be read where they stand, were they such as packing leaves alone;
   // and whether those of a matrix are, or of a part of it.
@@ -86,6 +85,7 @@ class Packing {
   int64_t part_rows() const;
   bool goes_by_twos() const { return arithmetic_.step == kOddFirst; }
   int64_t count_matrices() const;
+  int64_t blocks() const;
   void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end, float* memory) const;
   void copy_runs(const float* from, const PanelPart& part) const;
   uint32_t copy_lines(const float* from, const PanelPart& part) const;
@@ -96,7 +96,8 @@ class Packing {
 
   const Arithmetic& arithmetic_;
   const Factor& factor_;
-  int64_t size_, inner_, depth_, chunk_, width_, panels_, blocks_;
+  int64_t size_, inner_, depth_, chunk_, width_, panels_;
+  int64_t begin_ = 0, end_ = 0, room_ = 0;  // of the products that are held
   bool by_blocks_;  // neighbours in a panel are neighbours in memory
   bool flushes_;
   Form form_;
