@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from onnxbf.errors import NameUnknown, SpecError, UnsupportedError
+from onnxbf.errors import NameUnknown, OptionUnknown, SpecError, UnsupportedError
 from onnxbf.formats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
@@ -300,7 +300,7 @@ def _short(cast: Cast) -> str:
 def _known(name: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
     for option in options:
         if option not in known:
-            raise NameUnknown(f"option of {name}", option, known)
+            raise OptionUnknown(f"arithmetic {name!r}", option, known)
 
 
 def _accumulator(text: str) -> Cast:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.errors import NameUnknown, OptionUnknown, SpecError
 from onnxbf.formats import (
     FLOAT4_E2M1,
     FLOAT6_E2M3,
@@ -157,17 +157,18 @@ def parse_block_cast(text: str) -> BlockCast:
     spec = parse_spec(text)
     if spec.name not in _TABLE:
         raise NameUnknown("block format", spec.name, _TABLE)
+    owner = f"block format {spec.name!r}"
     for option in spec.options:
         if option not in _OPTIONS:
-            raise NameUnknown(f"option of {spec.name}", option, _OPTIONS)
+            raise OptionUnknown(owner, option, _OPTIONS)
     formats = {str(element): element for element in _TABLE[spec.name]}
     element = spec.options.get("format", next(iter(formats)))
     if element not in formats:
-        raise NameUnknown(f"format of {spec.name}", element, formats)
+        raise OptionUnknown(owner, element, formats, "format")
     rounding = spec.options.get("rounding", Rounding.NEAREST_EVEN.value)
     known = [each.value for each in BLOCK_ROUNDINGS]
     if rounding not in known:
-        raise NameUnknown(f"rounding of {spec.name}", rounding, known)
+        raise OptionUnknown(owner, rounding, known, "rounding")
     block = spec.options.get("block", str(_BLOCK))
     if not block.isdecimal():
         raise SpecError(f"{spec.name} has blocks of {block!r}, but must have 1 or more.")

@@ -1,7 +1,8 @@
 """The errors that onnxbf raises on purpose.
 
     OnnxbfError
-    ├── NameUnknown        a recipe, format, rounding, option ... that does not exist
+    ├── NameUnknown        a recipe, format, rounding ... that does not exist
+    │   └── OptionUnknown  an option, or a key, that what is named does not have
     ├── SpecError          text of the form ``name{key=value,...}`` that cannot be read
     ├── ModelError         a file or graph that is not a usable ONNX model
     ├── DataError          data or labels that cannot be read, or do not fit the model
@@ -27,11 +28,25 @@ class NameUnknown(OnnxbfError):
     """A name that is in none of the tables; the message offers the nearest one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        choices = sorted(known)
-        folded = {choice.casefold(): choice for choice in choices}
-        near = difflib.get_close_matches(name.casefold(), folded, n=1)
-        told = f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(choices)}."
+        told = _offered(name, known)
         super().__init__(f"Unknown {kind} {name!r}: {told}{' ' + hint if hint else ''}")
+
+
+class OptionUnknown(NameUnknown):
+    """An option, or ``what`` else is chosen, that ``owner`` (such as "loss 'mse'") has not."""
+
+    def __init__(self, owner: str, name: str, known: Iterable[str], what: str = "option") -> None:
+        begun = owner[:1].upper() + owner[1:]
+        OnnxbfError.__init__(self, f"{begun} has no {what} {name!r}: {_offered(name, known)}")
+
+
+def _offered(name: str, known: Iterable[str]) -> str:
+    choices = sorted(known)
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    return f"known: {', '.join(choices)}." if choices else "it has none."
 
 
 class SpecError(OnnxbfError):

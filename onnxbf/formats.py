@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
-from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.errors import NameUnknown, OptionUnknown, SpecError
 from onnxbf.spec import TextEnum, parse_spec
 
 
@@ -242,6 +242,9 @@ class Cast:
         return f"{self.format}:{self.rounding}" + (f"{{{','.join(options)}}}" if options else "")
 
 
+_OPTIONS = ("subnormals", "overflow", "bits")
+
+
 def parse_cast(text: str) -> Cast:
     """Read ``FORMAT[:ROUNDING][{subnormals=keep|flush,overflow=infinity|saturate,bits=N}]``.
 
@@ -252,8 +255,8 @@ def parse_cast(text: str) -> Cast:
     spec = parse_spec(text)
     name, _, rounding = spec.name.partition(":")
     for option in spec.options:
-        if option not in ("subnormals", "overflow", "bits"):
-            raise NameUnknown("cast option", option, ["subnormals", "overflow", "bits"])
+        if option not in _OPTIONS:
+            raise OptionUnknown(f"cast {spec.name!r}", option, _OPTIONS)
     cast = Cast(
         parse_format(name.strip()),
         _choice(Rounding, "rounding", rounding.strip() or "rne"),

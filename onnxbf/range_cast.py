@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.errors import NameUnknown, OptionUnknown, SpecError
 from onnxbf.formats import NumberFormat, relative
 from onnxbf.spec import TextEnum, parse_spec
 
@@ -116,7 +116,7 @@ def parse_range_cast(text: str) -> RangeCast:
         raise NameUnknown("quantizer", spec.name, _TABLE)
     for option in spec.options:
         if option != "bits":
-            raise NameUnknown(f"option of quantizer {spec.name!r}", option, ["bits"])
+            raise OptionUnknown(f"quantizer {spec.name!r}", option, ["bits"])
     bits = spec.options.get("bits", "8")
     if not bits.isdecimal():
         raise SpecError(f"{spec.name} has {bits!r} bits, but must have from 2 to 8.")

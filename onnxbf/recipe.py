@@ -18,7 +18,7 @@ from typing import Any
 
 from onnxbf.arithmetic import Arithmetic, parse_arithmetic
 from onnxbf.casts import AnyCast, parse_any_cast
-from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
+from onnxbf.errors import NameUnknown, OnnxbfError, OptionUnknown, SpecError, UnsupportedError
 from onnxbf.formats import Cast
 from onnxbf.graph import Phase
 from onnxbf.operators import OPERATORS, Kind, Role
@@ -194,7 +194,8 @@ def _of_family(name: str, options: dict[str, str]) -> Recipe:
 def _with_cast(rules: tuple[Rule, ...], role: str, text: str, spec: Spec) -> tuple[Rule, ...]:
     if role not in [known.value for known in Role]:
         own = inspect.signature(FAMILIES[spec.name]).parameters if spec.name in FAMILIES else ()
-        raise NameUnknown("role of tensors", role, [*own, *(known.value for known in Role)])
+        known = [*own, *(each.value for each in Role)]
+        raise OptionUnknown(f"recipe {spec.name!r}", role, known)
     cast = None if text == _NOT_ROUNDED else _cast(text)
     if all(rule.cast(Role(role)) is None for rule in rules):
         raise SpecError(f"Recipe {spec.name!r} does not round {role}, so {spec} changes nothing.")
@@ -299,7 +300,7 @@ def _phase(value: Any) -> Phase:
 def _only_keys(data: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in data:
         if key not in known:
-            raise NameUnknown(f"key of a {where}", key, known)
+            raise OptionUnknown(f"a {where}", key, known, "key")
 
 
 def _ready_made(name: str, made: ReadyMade) -> Recipe:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from onnxbf.errors import SpecError
+from onnxbf.errors import OptionUnknown, SpecError
 from onnxbf.spec import parse_spec
 
 LOWEST, HIGHEST = 2.0**-24, 2.0**64  # what float32 scales by, and back, without rounding
+_OPTIONS = ("init", "growth_interval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,15 @@ def parse_loss_scale(text: str) -> LossScale:
     """Read a number, or ``dynamic{init=65536,growth_interval=2000}``.
 
     Raises:
+        NameUnknown: an option that it has not.
         SpecError: neither, or a number that is not a power of two from 2^-24 to 2^64.
     """
     spec = parse_spec(text)
     if spec.name != "dynamic":
         return LossScale(_power_of_two(spec.name, text))
-    unknown = set(spec.options) - {"init", "growth_interval"}
-    if unknown:
-        raise SpecError(
-            f"Loss scale {text!r} has no option {unknown.pop()!r}; it has init, growth_interval."
-        )
+    for option in spec.options:
+        if option not in _OPTIONS:
+            raise OptionUnknown("loss scale 'dynamic'", option, _OPTIONS)
     scale = _power_of_two(spec.options.get("init", "65536"), text)
     interval = spec.options.get("growth_interval", "2000")
     if not interval.isdecimal() or int(interval) < 1:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from onnxbf.errors import NameUnknown, SpecError
+from onnxbf.errors import NameUnknown, OptionUnknown, SpecError
 from onnxbf.spec import parse_spec, split_items
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def build(
     values = {}
     for option, value in spec.options.items():
         if option not in parameters:
-            raise NameUnknown(f"option of {kind} {spec.name!r}", option, parameters)
+            raise OptionUnknown(f"{kind} {spec.name!r}", option, parameters)
         try:
             values[option] = _convert(value, hints.get(option, str), parsers)
         except ValueError as error:

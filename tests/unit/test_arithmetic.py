@@ -33,7 +33,7 @@ PRINTED = {
 }
 REFUSED = {
     "avx512_bf61": (NameUnknown, "Unknown arithmetic 'avx512_bf61': did you mean 'avx512_bf16'?"),
-    "kahan{size=3}": (NameUnknown, "Unknown option of kahan 'size'"),
+    "kahan{size=3}": (NameUnknown, "Arithmetic 'kahan' has no option 'size': it has none."),
     "chunked{sizes=3}": (NameUnknown, "did you mean 'size'?"),
     "chunked{size=0}": (SpecError, "size of chunked is '0', but must be from 1 to 1048576"),
     "chunked{size=-1}": (SpecError, "size of chunked"),

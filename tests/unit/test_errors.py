@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnxbf import errors
-from onnxbf.errors import NameUnknown, OnnxbfError
+from onnxbf.errors import NameUnknown, OnnxbfError, OptionUnknown
 
 KINDS = [
     kind for kind in vars(errors).values() if getattr(kind, "__module__", "") == errors.__name__
@@ -27,3 +27,15 @@ def test_the_nearest_name_is_offered() -> None:
 def test_all_names_are_offered_where_none_is_near() -> None:
     message = str(NameUnknown("recipe", "zzz", ["fp8", "bf16"], hint="Recipes are TOML files."))
     assert message == "Unknown recipe 'zzz': known: bf16, fp8. Recipes are TOML files."
+
+
+@pytest.mark.parametrize(
+    ("option", "known", "message"),
+    [
+        ("momentm", ["momentum", "lr"], "X 'x' has no option 'momentm': did you mean 'momentum'?"),
+        ("zzz", ["momentum", "lr"], "X 'x' has no option 'zzz': known: lr, momentum."),
+        ("zzz", [], "X 'x' has no option 'zzz': it has none."),
+    ],
+)
+def test_an_option_that_does_not_exist(option: str, known: list[str], message: str) -> None:
+    assert str(OptionUnknown("x 'x'", option, known)) == message

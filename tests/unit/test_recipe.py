@@ -60,6 +60,7 @@ def test_a_ready_made_recipe_with_other_casts() -> None:
         ("bf16{bias=bf16}", "'bf16' does not round bias"),
         ("bf16{inputs=bf17}", "Unknown"),
         ("bf{inputs=bf16}", "Unknown recipe"),
+        ("bf16{input=bf16}", "Recipe 'bf16' has no option 'input': did you mean 'inputs'"),
         ("bf16{inputs", "Cannot read"),
     ],
 )
@@ -72,7 +73,7 @@ def test_bad_changes(text: str, message: str) -> None:
     ("text", "message"),
     [
         ("name = ", "is not TOML"),
-        ("colour = 'red'", "Unknown key of a recipe 'colour'"),
+        ("colour = 'red'", "A recipe has no key 'colour': known: name, rules, summary"),
         ("rules = 3", r"\[\[rules\]\]"),
         ("[[rules]]\ninput = 'bf16'", "did you mean 'inputs'"),
         ("[[rules]]\ninputs = 'bf17'", "did you mean 'bf16'"),

@@ -193,7 +193,7 @@ def test_every_study_is_under_its_own_name(name: str) -> None:
 def test_names_that_are_none() -> None:
     with pytest.raises(NameUnknown, match="did you mean 'lrbench'"):
         parse_studies("lrbensh")
-    with pytest.raises(NameUnknown, match=r"option of study 'lrbench'.*'recipe'"):
+    with pytest.raises(NameUnknown, match=r"Study 'lrbench' has no option 'recip': .*'recipe'"):
         parse_studies("lrbench{recip=bf16}")
     with pytest.raises(NameUnknown, match="Unknown study 'all'"):
         parse_studies("all{recipe=bf16}")

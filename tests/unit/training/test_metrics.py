@@ -273,11 +273,11 @@ def test_perplexity_needs_the_mean_cross_entropy(loss: str) -> None:
     ("text", "error", "message"),
     [
         ("accurracy", NameUnknown, "did you mean 'accuracy'"),
-        ("accuracy{k=2}", NameUnknown, "option of metric 'accuracy' 'k'"),
+        ("accuracy{k=2}", NameUnknown, "Metric 'accuracy' has no option 'k': it has none"),
         ("top-k{k=0}", SpecError, "k must be at least 1"),
         ("psnr{peak=0}", SpecError, "peak must be above 0"),
         ("psnr{peak=nan}", SpecError, "peak must be above 0"),
-        ("auc{_scores=1}", NameUnknown, "option of metric 'auc' '_scores'"),
+        ("auc{_scores=1}", NameUnknown, "Metric 'auc' has no option '_scores'"),
     ],
 )
 def test_texts_that_name_no_metric(text: str, error: type[Exception], message: str) -> None:
