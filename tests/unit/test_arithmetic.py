@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnxbf.arithmetic import PROFILES, Step, parse_arithmetic
-from onnxbf.errors import NameUnknown, OnnxbfError, SpecError, UnsupportedError
+from onnxbf.errors import NameUnknown, OptionUnknown, OnnxbfError, SpecError, UnsupportedError
 from onnxbf.formats import FLOAT32, Cast, parse_cast
 
 PRINTED = {
@@ -33,8 +33,8 @@ PRINTED = {
 }
 REFUSED = {
     "avx512_bf61": (NameUnknown, "Unknown arithmetic 'avx512_bf61': did you mean 'avx512_bf16'?"),
-    "kahan{size=3}": (NameUnknown, "Arithmetic 'kahan' has no option 'size': it has none."),
-    "chunked{sizes=3}": (NameUnknown, "did you mean 'size'?"),
+    "kahan{size=3}": (OptionUnknown, "Arithmetic 'kahan' has no option 'size': it has none."),
+    "chunked{sizes=3}": (OptionUnknown, "did you mean 'size'?"),
     "chunked{size=0}": (SpecError, "size of chunked is '0', but must be from 1 to 1048576"),
     "chunked{size=-1}": (SpecError, "size of chunked"),
     "chunked{size=1048577}": (SpecError, "size of chunked"),
@@ -42,7 +42,7 @@ REFUSED = {
     "tensor_core{group=0}": (SpecError, "group of tensor_core is '0', but must be from 1 to 64"),
     "tensor_core{bits=26}": (SpecError, "bits of tensor_core is '26', but must be from 1 to 25"),
     "tensor_core{promote=x}": (SpecError, "promote of tensor_core is 'x'"),
-    "tensor_core{groups=4}": (NameUnknown, "did you mean 'group'?"),
+    "tensor_core{groups=4}": (OptionUnknown, "did you mean 'group'?"),
     "tensor_core{group=32,bits=25}": (UnsupportedError, "group * 2^bits is at most 2^29"),
     "tensor_core{operands=e8m11}": (UnsupportedError, "at most 10 mantissa bits"),
     "tensor_core{operands=fp16:sr}": (UnsupportedError, "not rounded stochastically"),

@@ -135,7 +135,7 @@ def test_texts() -> None:
         ("mxfp8{block=0}", SpecError, "blocks of 0, but must have 1 or more"),
         ("mxfp8{block=x}", SpecError, "1 or more"),
         ("mxfp8{blok=8}", NameUnknown, "did you mean 'block'"),
-        ("mxfp8{rounding=rup}", NameUnknown, "Unknown rounding of mxfp8 'rup'"),
+        ("mxfp8{rounding=rup}", NameUnknown, "Block format 'mxfp8' has no rounding 'rup'"),
         ("mxfp9", NameUnknown, "did you mean 'mxfp8'"),
     ):
         with pytest.raises(error, match=message):

@@ -8,7 +8,9 @@ from onnxbf import errors
 from onnxbf.errors import NameUnknown, OnnxbfError, OptionUnknown
 
 KINDS = [
-    kind for kind in vars(errors).values() if getattr(kind, "__module__", "") == errors.__name__
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and kind.__module__ == errors.__name__
 ]
 
 

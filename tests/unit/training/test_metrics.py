@@ -273,7 +273,11 @@ def test_perplexity_needs_the_mean_cross_entropy(loss: str) -> None:
     ("text", "error", "message"),
     [
         ("accurracy", NameUnknown, "did you mean 'accuracy'"),
-        ("accuracy{k=2}", NameUnknown, "Metric 'accuracy' has no option 'k': it has none"),
+        (
+            "accuracy{k=2}",
+            NameUnknown,
+            "Metric 'accuracy' has no option 'k': known: axis, ignore_index",
+        ),
         ("top-k{k=0}", SpecError, "k must be at least 1"),
         ("psnr{peak=0}", SpecError, "peak must be above 0"),
         ("psnr{peak=nan}", SpecError, "peak must be above 0"),

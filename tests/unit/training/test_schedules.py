@@ -146,7 +146,7 @@ def test_a_number_is_constant() -> None:
     ("text", "message"),
     [
         ("sin{k0=1,k1=2,l=3}", "did you mean 'SIN'"),
-        ("SIN{k0=1,k1=2,m=3}", "Schedule 'SIN' has no option 'm': known: k0, k1, l"),
+        ("SIN{k0=1,k1=2,m=3}", "Schedule 'SIN' has no option 'm': known: descend, k0, k1, l"),
     ],
 )
 def test_unknown_names(text: str, message: str) -> None:
