@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,10 @@ def _load(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
+        here = sysconfig.get_platform()
         raise KernelError(
-            f"The kernel library was built for another platform: {error}. {_REBUILD}"
-        ) from None
+            f"The kernel library {path} was not built for this machine ({here}). {_REBUILD}"
+        ) from error
     for name, (result, *arguments) in _DECLARATIONS.items():
         function = getattr(library, name, None)
         if function is None:
