@@ -20,6 +20,7 @@ from onnxbf.custom_ops.attributes import (
 
 DOMAIN = "ai.onnxbf"
 VERSION = 1
+PROGRAM = "program"  # the attribute that holds one, as onnxbf.custom_ops.elementwise reads it
 
 # An arithmetic profile, as onnxbf.arithmetic reads it; and what else, as onnxbf.formats does, the
 # operands and the result are rounded to.
@@ -76,7 +77,7 @@ TRAINING_OPS = (
     CustomOp(
         "MaxPool",
         ("x",),
-        {"program": ""},
+        {PROGRAM: ""},
         "ONNX's MaxPool of images, or of what a program makes of them, and where the largest stood",
     ),
     CustomOp("MaxPoolGrad", ("dy", "indices"), {}, "dy at the places of the largest, 0 elsewhere"),
@@ -167,7 +168,7 @@ OPS: dict[str, CustomOp] = {
         CustomOp(
             "MatMulElementwise",
             ("a", "b", "others*"),
-            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_OPERAND_ORDERS, "program": ""},
+            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_OPERAND_ORDERS, PROGRAM: ""},
             "FusedMatMul, and elementwise operations on its result before that is written",
         ),
         CustomOp(
@@ -240,13 +241,13 @@ OPS: dict[str, CustomOp] = {
         CustomOp(
             "Elementwise",
             ("groups*", "shared*"),
-            {"program": ""},
+            {PROGRAM: ""},
             "many elementwise operations over groups of tensors, in one pass",
         ),
         CustomOp(
             "ElementwiseObserved",
             ("groups*", "shared*"),
-            {"program": ""},
+            {PROGRAM: ""},
             "the same, and first seven float64 numbers for every rounding of every group",
         ),
     )

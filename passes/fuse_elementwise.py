@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxbf.custom_ops.observation import ROUNDING_FIELDS
-from onnxbf.custom_ops.registry import DOMAIN, VERSION
+from onnxbf.custom_ops.registry import DOMAIN, PROGRAM, VERSION
 from onnxbf.graph import PHASE_KEY, Names, phase_of, subgraphs_of, take_place
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.elementwise_regions import (
@@ -119,7 +119,7 @@ def _replace(graph: ir.Graph, regions: Sequence[Region], names: Names) -> None:
     node = ir.node(
         FUSED_OBSERVED if health else FUSED,
         [*(value for group in groups for value in group), *(first.others[i] for i in shared)],
-        {"program": str(program_of(first.form, places))},
+        {PROGRAM: str(program_of(first.form, places))},
         domain=DOMAIN,
         num_outputs=len(regions) * len(first.outputs) + bool(health),
         name=names.fresh(f"{first.nodes[-1].name}/{FUSED}"),

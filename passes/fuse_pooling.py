@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN
+from onnxbf.custom_ops.registry import DOMAIN, PROGRAM
 from onnxbf.operators import STANDARD_DOMAINS
 from onnxbf.passes.base import GraphPass
-
-PROGRAM = "program"
+from onnxbf.passes.fuse_elementwise import FUSED
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,6 @@ def _program(node: ir.Node) -> str:
         return ""
     if node.op_type == "Relu" and node.domain in STANDARD_DOMAINS:
         return "Relu y0 x0"
-    if (node.domain, node.op_type) == (DOMAIN, "Elementwise"):
+    if (node.domain, node.op_type) == (DOMAIN, FUSED):
         return node.attributes.get_string(PROGRAM, "")
     return ""

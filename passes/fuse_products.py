@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from onnxbf.custom_ops.registry import DOMAIN, OPS
+from onnxbf.custom_ops.registry import DOMAIN, OPS, PROGRAM
 from onnxbf.graph import Names, subgraphs_of, take_place
 from onnxbf.passes.base import GraphPass
 from onnxbf.passes.elementwise_regions import (
@@ -122,7 +122,7 @@ def _replace(graph: ir.Graph, region: Region, product: ir.Node, names: Names) ->
     node = ir.node(
         FUSED,
         [*product.inputs[:2], *values.values()],
-        {**attributes, "program": ir.AttrString("program", str(program_of(form, places)))},
+        {**attributes, PROGRAM: ir.AttrString(PROGRAM, str(program_of(form, places)))},
         domain=DOMAIN,
         name=names.fresh(f"{product.name}/{region.nodes[-1].name}"),
         metadata_props=dict(product.metadata_props),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnxbf.arithmetic import PROFILES, Step, parse_arithmetic
-from onnxbf.errors import NameUnknown, OptionUnknown, OnnxbfError, SpecError, UnsupportedError
+from onnxbf.errors import NameUnknown, OnnxbfError, OptionUnknown, SpecError, UnsupportedError
 from onnxbf.formats import FLOAT32, Cast, parse_cast
 
 PRINTED = {
