@@ -7,6 +7,7 @@ The model is a small ResNet that PyTorch exported. What is made lies in ``demo/`
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import shutil
 import subprocess
@@ -25,11 +26,16 @@ FOLDER = ROOT / "demo"
 
 def main() -> None:
     """Convert, run, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.parse_args()
+    inputs = EXPORTED.with_suffix(".npz")
+    for needed in (EXPORTED, inputs):
+        if not needed.is_file():
+            parser.error(f"{needed} is missing: run this script in a checkout of onnxbf.")
     FOLDER.mkdir(exist_ok=True)
     original, rewritten = FOLDER / "resnet.onnx", FOLDER / "resnet.bf16.onnx"
     shutil.copy(EXPORTED, original)
-    inputs = FOLDER / "inputs.npz"
-    shutil.copy(EXPORTED.with_suffix(".npz"), inputs)
+    inputs = shutil.copy(inputs, FOLDER / "inputs.npz")
 
     print("1. Rewrite the model\n")
     command("convert", original, "-o", rewritten)
@@ -60,7 +66,9 @@ def command(*arguments: str | Path) -> None:
     """Run ``onnxbf`` in the folder of the demo, and show how it is called."""
     texts = [each.name if isinstance(each, Path) else each for each in arguments]
     print(f"$ onnxbf {shlex.join(texts)}", flush=True)
-    subprocess.run([sys.executable, "-m", "onnxbf", *texts], check=True, cwd=FOLDER)
+    done = subprocess.run([sys.executable, "-m", "onnxbf", *texts], check=False, cwd=FOLDER)
+    if done.returncode:  # it has said why
+        sys.exit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ of a noisy image the bright spot is.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -27,11 +28,12 @@ STEPS, BATCH, RATE = 50, 32, 1e-2
 
 def main() -> None:
     """Make the artifacts, train, evaluate, save a checkpoint."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "demo" / "artifacts"
-    folder.parent.mkdir(exist_ok=True)
+    folder = chosen_folder()
     options = ["--loss", "cross-entropy", "--optimizer", "adamw", "--recipe", "bf16", "--force"]
     command = [sys.executable, "-m", "onnxbf", "artifacts", str(MODEL), *options, "-o", str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT)
+    done = subprocess.run(command, check=False, cwd=ROOT)
+    if done.returncode:  # it has said why
+        sys.exit(done.returncode)
 
     api = training_api()
     session_options = onnxruntime.SessionOptions()
@@ -61,6 +63,24 @@ def main() -> None:
     print(f"evaluation loss {loss:.4f}, accuracy {accuracy:.2f}")
     api.CheckpointState.save_checkpoint(state, folder / "trained", include_optimizer_state=True)
     print(f"Wrote {folder / 'trained'}")
+
+
+def chosen_folder() -> Path:
+    """Where the artifacts go, as the command line says; refused where that cannot be."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = ROOT / "demo" / "artifacts"
+    told = "where artifacts and checkpoint are written (default: demo/artifacts of the repository)"
+    parser.add_argument("folder", nargs="?", type=Path, default=default, help=told)
+    folder: Path = parser.parse_args().folder.resolve()
+    if not MODEL.is_file():
+        parser.error(f"the model {MODEL} is missing: run this script in a checkout of onnxbf.")
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"{folder} is a file: name a folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot make the folder {folder.parent}: {error.strerror}.")
+    return folder
 
 
 def training_api() -> types.ModuleType:
