@@ -11,8 +11,8 @@ They are what the C++ operators are judged by, bit for bit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -21,6 +21,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnxbf.block_quantizer import quantize_blocks
+from onnxbf.casts import AnyCast
 from onnxbf.custom_ops.attributes import (
     CAST_DEFAULTS,
     Attribute,
@@ -40,6 +41,7 @@ from onnxbf.custom_ops.reference_conv import (
     ConvWeightGrad,
 )
 from onnxbf.custom_ops.reference_products import (
+    Floats,
     FusedMatMul,
     Gemm,
     MatMul,
@@ -62,7 +64,14 @@ from onnxbf.formats import (
 from onnxbf.philox import random_words
 from onnxbf.range_quantizer import quantize_range
 from onnxbf.rounding import round_array
+from onnxbf.scaled_cast import ScaledCast
 from onnxbf.scaled_quantizer import next_state, round_scaled
+
+Number = NDArray[np.int64] | None  # an input that holds one, and may be absent
+Health = NDArray[np.float64]  # what was observed of roundings
+_Words = NDArray[np.uint32] | None
+_CastT = TypeVar("_CastT", bound=AnyCast)
+_ResultT = TypeVar("_ResultT")
 
 STORED_TYPES: dict[NumberFormat, np.dtype[Any]] = {
     BFLOAT16: np.dtype(ml_dtypes.bfloat16),
@@ -87,12 +96,8 @@ class _Operator(OpRun):
         return f"{self.onnx_node.op_type} node {self.onnx_node.name!r}"
 
     def _round(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None,
-        offset: NDArray[np.int64] | None,
-        attributes: Mapping[str, Attribute],
-    ) -> NDArray[np.float32]:
+        self, x: Floats, step: Number, offset: Number, attributes: Mapping[str, Attribute]
+    ) -> Floats:
         """``x`` rounded as the attributes say; random bits begin at element ``offset``."""
         cast = self._cast(attributes)
         full = {**CAST_DEFAULTS, **attributes}
@@ -105,13 +110,22 @@ class _Operator(OpRun):
         words = random_words(x.size, seed=int(full["seed"]), node=int(full["node"]), **place)
         return round_array(x, cast, words.reshape(x.shape))
 
-    def _words(
+    def _quantized(
         self,
-        x: NDArray[np.float32],
-        stochastic: bool,
-        step: NDArray[np.int64] | None,
+        x: Floats,
+        step: Number,
         attributes: Mapping[str, Attribute],
-    ) -> NDArray[np.uint32] | None:
+        read: Callable[[Mapping[str, Attribute]], _CastT],
+        quantize: Callable[[Floats, _CastT, _Words], _ResultT],
+    ) -> _ResultT:
+        """What ``quantize`` makes of ``x`` under the cast that ``read`` finds in the attributes."""
+        with self._complaining():
+            cast = read(attributes)
+            return quantize(x, cast, self._words(x, cast.stochastic, step, attributes))
+
+    def _words(
+        self, x: Floats, stochastic: bool, step: Number, attributes: Mapping[str, Attribute]
+    ) -> _Words:
         """The random words of a tensor; None where it is not rounded stochastically."""
         place = self._number("step", step, 2**32 - 1)
         if not stochastic:
@@ -127,7 +141,7 @@ class _Operator(OpRun):
         except (ValueError, SpecError, UnsupportedError) as error:
             raise ModelError(f"{self._name()}: {error}") from None
 
-    def _number(self, name: str, value: NDArray[np.int64] | None, high: int) -> int:
+    def _number(self, name: str, value: Number, high: int) -> int:
         """The number that an optional input holds, 0 where it is absent."""
         if value is None:
             return 0
@@ -142,12 +156,8 @@ class QuantizeDequantize(_Operator):
     """float32 to a format and back to float32."""
 
     def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        offset: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32]]:
+        self, x: Floats, step: Number = None, offset: Number = None, **attributes: Attribute
+    ) -> tuple[Floats]:
         return (np.asarray(self._round(x, step, offset, attributes)),)
 
 
@@ -155,12 +165,8 @@ class QuantizeDequantizeObserved(_Operator):
     """QuantizeDequantize, and what it did to the numbers."""
 
     def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        offset: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        self, x: Floats, step: Number = None, offset: Number = None, **attributes: Attribute
+    ) -> tuple[Floats, Health]:
         rounded = np.asarray(self._round(x, step, offset, attributes))
         return rounded, observe_rounding(x, rounded, self._cast(attributes))
 
@@ -169,12 +175,8 @@ class ObserveUpdate(_Operator):
     """How many weights an update left as they were, and how many of their rounded copies."""
 
     def _run(
-        self,
-        update: NDArray[np.float32],
-        before: NDArray[np.float32],
-        after: NDArray[np.float32],
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float64]]:
+        self, update: Floats, before: Floats, after: Floats, **attributes: Attribute
+    ) -> tuple[Health]:
         if not update.shape == before.shape == after.shape:
             raise ModelError(
                 f"{self._name()}: inputs 'update', 'before' and 'after' must be of one shape."
@@ -185,76 +187,53 @@ class ObserveUpdate(_Operator):
 class QuantizeRange(_Operator):
     """float32 to integers over the range of the numbers, and back."""
 
-    def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32]]:
-        with self._complaining():
-            cast = attributes_range(attributes)
-            words = self._words(x, cast.stochastic, step, attributes)
-            return (np.asarray(quantize_range(x, cast, words)),)
+    def _run(self, x: Floats, step: Number = None, **attributes: Attribute) -> tuple[Floats]:
+        y = self._quantized(x, step, attributes, attributes_range, quantize_range)
+        return (np.asarray(y),)
 
 
 class QuantizeBlocks(_Operator):
     """float32 to a block format along an axis, and back."""
 
-    def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32]]:
-        with self._complaining():
-            cast = attributes_block(attributes)
-            words = self._words(x, cast.stochastic, step, attributes)
-            return (np.asarray(quantize_blocks(x, cast, words)),)
+    def _run(self, x: Floats, step: Number = None, **attributes: Attribute) -> tuple[Floats]:
+        y = self._quantized(x, step, attributes, attributes_block, quantize_blocks)
+        return (np.asarray(y),)
+
+
+def _scaled(
+    x: Floats, cast: ScaledCast, words: _Words, state: Floats | None = None
+) -> tuple[Floats, Health]:
+    numbers = round_scaled(x, cast, state, words)
+    return numbers.result, observe_rounding(numbers.scaled, numbers.rounded, cast.cast)
 
 
 class QuantizeScaled(_Operator):
     """float32 scaled by its largest magnitude, to a format, and back."""
 
     def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        with self._complaining():
-            cast = attributes_scaled(attributes)
-            words = self._words(x, cast.stochastic, step, attributes)
-            numbers = round_scaled(x, cast, None, words)
-            return numbers.result, observe_rounding(numbers.scaled, numbers.rounded, cast.cast)
+        self, x: Floats, step: Number = None, **attributes: Attribute
+    ) -> tuple[Floats, Health]:
+        return self._quantized(x, step, attributes, attributes_scaled, _scaled)
 
 
 class QuantizeDelayed(_Operator):
     """The same, scaled by the largest magnitudes of the steps before."""
 
     def _run(
-        self,
-        x: NDArray[np.float32],
-        state: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-        with self._complaining():
-            cast = attributes_delayed(attributes)
-            words = self._words(x, cast.stochastic, step, attributes)
-            numbers = round_scaled(x, cast, state, words)
-            health = observe_rounding(numbers.scaled, numbers.rounded, cast.cast)
-            return numbers.result, next_state(x, cast, state), health
+        self, x: Floats, state: Floats, step: Number = None, **attributes: Attribute
+    ) -> tuple[Floats, Floats, Health]:
+        def delayed(x: Floats, cast: ScaledCast, words: _Words) -> tuple[Floats, Floats, Health]:
+            y, health = _scaled(x, cast, words, state)
+            return y, next_state(x, cast, state), health
+
+        return self._quantized(x, step, attributes, attributes_delayed, delayed)
 
 
 class Quantize(_Operator):
     """float32 to a stored bfloat16, float16 or float8 tensor."""
 
     def _run(
-        self,
-        x: NDArray[np.float32],
-        step: NDArray[np.int64] | None = None,
-        offset: NDArray[np.int64] | None = None,
-        **attributes: Attribute,
+        self, x: Floats, step: Number = None, offset: Number = None, **attributes: Attribute
     ) -> tuple[NDArray[np.generic]]:
         fmt = self._cast(attributes).format
         if fmt not in STORED_TYPES:
@@ -268,7 +247,7 @@ class Quantize(_Operator):
 class Dequantize(_Operator):
     """A stored bfloat16, float16 or float8 tensor to float32."""
 
-    def _run(self, x: NDArray[np.generic]) -> tuple[NDArray[np.float32]]:
+    def _run(self, x: NDArray[np.generic]) -> tuple[Floats]:
         formats = {dtype: fmt for fmt, dtype in STORED_TYPES.items()}
         if x.dtype not in formats:
             known = ", ".join(str(dtype) for dtype in formats)
@@ -280,12 +259,12 @@ class Dequantize(_Operator):
 class Elementwise(_Operator):
     """A program of elementwise operations over groups of tensors."""
 
-    def _run(self, *inputs: NDArray[np.float32], program: str = "") -> tuple[Any, ...]:
+    def _run(self, *inputs: Floats, program: str = "") -> tuple[Any, ...]:
         return tuple(self._compute(inputs, program, None))
 
     def _compute(
-        self, inputs: Sequence[NDArray[np.float32]], program: str, told: list[Any] | None
-    ) -> list[NDArray[np.float32]]:
+        self, inputs: Sequence[Floats], program: str, told: list[Any] | None
+    ) -> list[Floats]:
         try:
             parsed = parse_program(program)
         except ValueError as error:
@@ -299,8 +278,8 @@ class Elementwise(_Operator):
 class ElementwiseObserved(Elementwise):
     """The same, and what its roundings did to the numbers, which comes first."""
 
-    def _run(self, *inputs: NDArray[np.float32], program: str = "") -> tuple[Any, ...]:
-        told: list[NDArray[np.float64]] = []
+    def _run(self, *inputs: Floats, program: str = "") -> tuple[Any, ...]:
+        told: list[Health] = []
         outputs = self._compute(inputs, program, told)
         return np.concatenate([np.zeros(0), *told]), *outputs
 
