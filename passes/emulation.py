@@ -103,10 +103,10 @@ def _convolution_gradient(node: ir.Node, opset: int, stochastic: bool) -> Emulat
 
 def _reduction(node: ir.Node, opset: int, stochastic: bool) -> Emulation:
     """Axes are an attribute in old opsets."""
-    axes = node.attributes.get("axes")
+    axes = node.attributes.get_ints("axes", None)
     missing = {}
     if not _has(node, 1) and (axes is not None or stochastic):
-        missing[1] = np.array(() if axes is None else axes.as_ints(), np.int64)
+        missing[1] = np.array(() if axes is None else axes, np.int64)
     return Emulation(node.op_type, (0, 1), operands=1, constants=missing)
 
 

@@ -73,11 +73,11 @@ def _transposed(node: ir.Node) -> dict[str, list[int]]:
         (size - 1) * stride + reach + added
         for size, stride, reach, added in zip(sizes, strides, _reach(node, kernel), more)
     ]
-    stated = node.attributes.get("output_shape")
+    stated = node.attributes.get_ints("output_shape", None)
     if stated is None:
         wanted = [min(size * stride, all_) for size, stride, all_ in zip(sizes, strides, whole)]
     else:
-        wanted = list(stated.as_ints())
+        wanted = [*stated]
     totals = [max(all_ - size, 0) for all_, size in zip(whole, wanted)]
     missing = [max(size - all_, 0) for all_, size in zip(whole, wanted)]
     return {
@@ -90,8 +90,8 @@ def _halves(node: ir.Node, totals: Sequence[int]) -> list[int]:
     """The larger one at the end under ``SAME_UPPER`` alone."""
     low = [total // 2 for total in totals]
     high = [total - part for total, part in zip(totals, low)]
-    upper = "auto_pad" in node.attributes and node.attributes["auto_pad"].as_string()
-    return [*low, *high] if upper == "SAME_UPPER" else [*high, *low]
+    upper = node.attributes.get_string("auto_pad", "") == "SAME_UPPER"
+    return [*low, *high] if upper else [*high, *low]
 
 
 def _reach(node: ir.Node, kernel: Sequence[int]) -> list[int]:

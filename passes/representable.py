@@ -224,4 +224,6 @@ def _windows_overlap(node: ir.Node) -> bool:
 
 def _text(node: ir.Node, name: str, default: str) -> str:
     attribute = node.attributes.get(name)
-    return default if attribute is None else str(attribute.value)
+    if attribute is None:
+        return default
+    return "" if attribute.is_ref() else attribute.as_string()  # what a function's caller says

@@ -54,7 +54,7 @@ def _obstacle(node: ir.Node) -> str:
     """Why there is no training node for it; empty if there is."""
     if node.op_type not in _SAVED:
         return "ONNX Runtime has no such gradient"
-    if node.attributes.get("activations") is not None and not _has_usual_activations(node):
+    if not _has_usual_activations(node):
         return "its activations are not the usual ones"
     if "clip" in node.attributes or node.attributes.get_int("input_forget", 0) != 0:
         return "it clips, or couples its gates"
@@ -65,7 +65,7 @@ def _obstacle(node: ir.Node) -> str:
 
 def _has_usual_activations(node: ir.Node) -> bool:
     usual = KINDS[node.op_type].activations
-    stated = [text.capitalize() for text in node.attributes["activations"].as_strings()]
+    stated = [text.capitalize() for text in node.attributes.get_strings("activations", ())]
     return stated == [*usual] * (len(stated) // len(usual))
 
 
