@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +53,24 @@ def _print(found: Survey) -> None:
         f"{found.parameters:,} parameters in {found.initializers} initializers",
         highlight=False,
     )
-    table = Table("operator", "class", "nodes", "rounded", "left alone because", box=None)
+    table = Table("operator", "class", "nodes", "rounded", box=None)
+    if any(row.arithmetics for row in found.rows):
+        table.add_column("arithmetic")
+    table.add_column("left alone because")
     for row in found.rows:
-        reasons = "; ".join(_reason(why, count, row.nodes) for why, count in row.reasons.items())
-        table.add_row(escape(row.op_type), row.kind, str(row.nodes), str(row.covered), reasons)
+        cells = [escape(row.op_type), row.kind, str(row.nodes), str(row.covered)]
+        if len(table.columns) > len(cells) + 1:
+            sums = {name: len(nodes) for name, nodes in row.arithmetics.items()}
+            cells.append(escape(_counted(sums, row.nodes)))
+        table.add_row(*cells, _counted(row.reasons, row.nodes))
     console.print(table)
     console.print(str(found.report).splitlines()[0], highlight=False, markup=False)
     for line in (*found.report.notes, *found.report.warnings):
         console.print(line, highlight=False, markup=False)
 
 
-def _reason(why: str, count: int, nodes: int) -> str:
-    return why if count == nodes else f"{why} (x{count})"
+def _counted(counts: Mapping[str, int], nodes: int) -> str:
+    """What is true of ``counts`` out of so many nodes."""
+    return "; ".join(
+        text if count == nodes else f"{text} (x{count})" for text, count in counts.items()
+    )

@@ -33,7 +33,7 @@ class ExposeRoundings(GraphPass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        nodes = [node for node in model.graph if _arithmetic(node) is not None]
+        nodes = [node for node in model.graph if arithmetic_of(node) is not None]
         exposure = _Exposure(Names(model), gradient_values(model))
         for node in nodes:
             exposure.operands(node)
@@ -43,7 +43,7 @@ class ExposeRoundings(GraphPass):
 
 def rounds_hidden(node: ir.Node) -> bool:
     """Whether a node rounds what stands nowhere in the graph."""
-    arithmetic = _arithmetic(node)
+    arithmetic = arithmetic_of(node)
     if arithmetic is None or node.op_type not in _SUM_INNER:
         return False
     return parse_arithmetic(arithmetic).operands is not None
@@ -51,14 +51,15 @@ def rounds_hidden(node: ir.Node) -> bool:
 
 def rounds_itself(node: ir.Node) -> bool:
     """Whether a node with an arithmetic rounds operands, results or what it sums."""
-    arithmetic = _arithmetic(node)
+    arithmetic = arithmetic_of(node)
     if arithmetic is None:
         return False
     casts = [name for name in (*_CASTS, _RESULT) if _text(node, name)]
     return bool(casts) or parse_arithmetic(arithmetic).operands is not None
 
 
-def _arithmetic(node: ir.Node) -> str | None:
+def arithmetic_of(node: ir.Node) -> str | None:
+    """The profile under which a node of ours computes; None where there is none."""
     return _text(node, "arithmetic") or None if node.domain == DOMAIN else None
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxbf.graph import all_graphs
 from onnxbf.operators import find_operator
 from onnxbf.passes.choose import EVERYTHING, Selection
+from onnxbf.passes.expose_roundings import arithmetic_of
 from onnxbf.passes.pipeline import rewrite
 from onnxbf.recipe import Recipe
 from onnxbf.report import Report
@@ -18,13 +19,25 @@ from onnxbf.report import Report
 
 @dataclass(slots=True)
 class OperatorRow:
-    """All nodes of one operator type."""
+    """All nodes of one operator type.
+
+    Attributes:
+        covered: how many of them the recipe rounds.
+        reasons: why others are left alone, and how many.
+        arithmetics: names of those that compute under an arithmetic profile, or would under the
+            recipe, by profile.
+    """
 
     op_type: str
     kind: str
     nodes: int = 0
     covered: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    arithmetics: dict[str, list[str]] = field(default_factory=dict)
+
+    def sums_under(self, arithmetic: str, name: str) -> None:
+        """Take note of a node that computes under ``arithmetic``."""
+        self.arithmetics.setdefault(arithmetic, []).append(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class Survey:
                     "class": row.kind,
                     "nodes": row.nodes,
                     "rounded": row.covered,
+                    "arithmetic": row.arithmetics,
                     "left_alone": dict(row.reasons),
                 }
                 for row in self.rows
@@ -80,7 +94,13 @@ def _rows(model: ir.Model, report: Report) -> list[OperatorRow]:
         for node in graph:
             operator = find_operator(node.domain, node.op_type)
             kind = "other" if operator is None else operator.kind.value
-            rows.setdefault(node.op_type, OperatorRow(node.op_type, kind)).nodes += 1
+            row = rows.setdefault(node.op_type, OperatorRow(node.op_type, kind))
+            row.nodes += 1
+            arithmetic = arithmetic_of(node)
+            if arithmetic:
+                row.sums_under(arithmetic, node.name or "")
+    for emulated in report.emulated:
+        rows[emulated.op_type].sums_under(emulated.arithmetic, emulated.node)
     for covered in report.covered:
         rows[covered.op_type].covered += 1
     for skipped in report.skipped:

@@ -45,3 +45,11 @@ def test_json() -> None:
     reasons = {row["op_type"]: row["left_alone"] for row in found["operators"]}
     assert reasons["MatMul"] == {"no rule of the recipe matches": 1}
     assert found["opset"] == 17
+
+
+def test_arithmetics_have_a_column_where_there_are_any() -> None:
+    assert "arithmetic" not in _inspect("--recipe", "none").stdout.splitlines()[1]
+    lines = _inspect("--recipe", "avx512-bf16").stdout.splitlines()
+    assert "arithmetic" in lines[1]
+    (row,) = (line.split() for line in lines if line.split()[:1] == ["MatMul"])
+    assert row == ["MatMul", "gemm", "1", "1", "avx512_bf16"]

@@ -7,6 +7,7 @@ import json
 import onnx
 import onnx_ir as ir
 
+from onnxbf.passes.pipeline import convert
 from onnxbf.passes.survey import survey
 from onnxbf.recipe import load_recipe
 
@@ -32,3 +33,16 @@ def test_rows_add_up() -> None:
     assert found.parameters == 4 and found.opset == 17
     assert json.loads(json.dumps(found.as_dict()))["operators"][0]["class"] == "gemm"
     assert ir.to_proto(model) == ir.to_proto(ir.from_proto(proto))
+
+
+def test_nodes_under_an_arithmetic_are_named_before_and_after() -> None:
+    proto = onnx.parser.parse_model(_TEXT)
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"n{number}"
+    recipe = load_recipe("bf16-accumulate")
+    wanted = {"MatMul": {"sequential{format=bf16,rounding=rne}": ["n0", "n2"]}}
+    model = ir.from_proto(proto)
+    assert not any(row.arithmetics for row in survey(model, load_recipe("bf16")).rows)
+    for found in (survey(model, recipe), survey(convert(model, recipe)[0], recipe)):
+        listed = found.as_dict()["operators"]
+        assert {row["op_type"]: row["arithmetic"] for row in listed if row["arithmetic"]} == wanted
