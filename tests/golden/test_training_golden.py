@@ -20,11 +20,9 @@ from onnxbf.passes.representable import node_cast
 from onnxbf.protos import from_proto
 from onnxbf.recipe import load_recipe
 from onnxbf.training.graphs import build_graphs
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 CASES = sorted((Path(__file__).parent / "training").glob("*.txt"))
 RULE = "-" * 78

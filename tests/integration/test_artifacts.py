@@ -23,11 +23,9 @@ from onnxbf.training.ort_optimizer import make_ort_optimizer
 from onnxbf.training.trainer import Trainer
 from tests.implementations import same_bits
 from tests.ort_training_api import Array, Run
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 NETWORKS = ["jax_mlp", "torchscript_resnet", "torch_vit"]  # the second with batch normalization

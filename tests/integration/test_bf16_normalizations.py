@@ -16,11 +16,9 @@ from onnxbf.operators import Role
 from onnxbf.protos import from_proto
 from onnxbf.recipe import load_recipe
 from onnxbf.training.graphs import build_graphs
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 MODELS = Path(__file__).parents[1] / "models"
 SHAPE = [2, 4, 3, 3]
 FOUR, THREE, TWO = (np.arange(1, size + 1, dtype=np.float32) / 2 for size in (4, 3, 2))

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+from tests.runtime import needs_training
+
+pytestmark = needs_training
 
 from onnxbf.training.graphs import TrainingGraphs  # noqa: E402
 from tests.digits import Outcome, cnn, graphs_of, learn, mlp  # noqa: E402

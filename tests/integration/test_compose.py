@@ -17,8 +17,8 @@ from onnxbf.protos import to_proto
 from onnxbf.session import make_session, run
 from onnxbf.training.composition import compose
 from tests.implementations import same_bits
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
 MODELS = Path(__file__).parents[1] / "models"
 # A small network, one with functions, one with subgraphs, one of another opset and batch size.
 NAMES = ("torch_cnn", "jax_transformer_functions", "torch_control_flow", "keras_lstm")
@@ -118,9 +118,7 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert not out.exists() and copy.read_bytes() == cnn.read_bytes()
 
 
-@pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+@needs_training
 def test_training_both(tmp_path: Path) -> None:
     cnn, out = MODELS / "torch_cnn.onnx", tmp_path / "both.onnx"
     assert _compose(cnn, cnn, "-o", out)[0] == 0

@@ -25,12 +25,10 @@ from onnxbf.training.ort_optimizer import make_ort_optimizer
 from onnxbf.training.trainer import Trainer
 from tests.implementations import same_bits
 from tests.ort_training_api import Array, Run, generate
+from tests.runtime import needs_training
 from tests.small_models import node, value
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 RATE = 0.1
 STATISTICS = ("mean", "variance")

@@ -19,11 +19,9 @@ from onnxbf.recipe import EMULATED, RECIPES, Recipe, Rule
 from onnxbf.training.graphs import build_graphs
 from onnxbf.training.trainer import Trainer
 from tests.networks import write_data, write_mlp
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 MODELS = Path(__file__).parents[1] / "models"
 PRODUCTS = [op for op in EMULATED if OPERATORS[op].kind is Kind.GEMM]
 PROFILED = [recipe.name for recipe in RECIPES.values() if recipe.arithmetics]

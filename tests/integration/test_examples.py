@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+from tests.runtime import needs_training
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -42,9 +43,7 @@ def test_folders_that_cannot_be(folder: str, why: str, tmp_path: Path) -> None:
     assert why in refused.stderr.splitlines()[-1]
 
 
-@pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+@needs_training
 def test_it_learns_the_task(tmp_path: Path) -> None:
     done = _run(EXAMPLES / "train_with_ort_api.py", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -12,11 +12,9 @@ from click.testing import CliRunner, Result
 
 from onnxbf.cli.main import group
 from onnxbf.session import make_session, run
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 MODELS = Path(__file__).parents[1] / "models"
 MODEL = MODELS / "onnxscript_functions.onnx"
 

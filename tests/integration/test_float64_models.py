@@ -20,11 +20,9 @@ from onnxbf.training.parameters import choose_parameters
 from onnxbf.training.prepare import prepare
 from tests.doubles import evaluator
 from tests.integration.test_gradients import TOLERANCE, add_loss
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 MODELS = Path(__file__).parents[1] / "models"
 Array = np.ndarray[Any, Any]
 

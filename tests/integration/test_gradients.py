@@ -26,11 +26,9 @@ from onnxbf.training.gradients import differentiate
 from onnxbf.training.parameters import choose_parameters
 from onnxbf.training.prepare import prepare
 from tests.doubles import directional, evaluator
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 DIFFERENTIABLE = [

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+from tests.runtime import needs_training
+
+pytestmark = needs_training
 
 from onnxbf.cli.main import group  # noqa: E402
 from onnxbf.files import save_model  # noqa: E402

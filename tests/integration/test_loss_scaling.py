@@ -12,11 +12,9 @@ from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.loss_scale import LossScale, parse_loss_scale
 from onnxbf.training.trainer import LossNotFinite, Trainer
 from tests.implementations import same_bits
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 _TEXT = """<ir_version: 9, opset_import: ["" : 17]>
 g (float[N,2] x) => (float[N,3] y) <float[2,3] w = {0.5, -0.25, 1, 0.75, 0.5, -1}> {

@@ -24,11 +24,9 @@ from onnxbf.training.health import NodeHealth, UpdateHealth
 from onnxbf.training.loss_scale import LossScale
 from onnxbf.training.trainer import Trainer
 from tests.integration.test_torch_training import Arrays, load
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 CNN, TRANSFORMER = "torch_cnn_unoptimized", "torch_gpt2"
 NARROW = """

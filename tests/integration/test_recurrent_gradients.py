@@ -16,11 +16,9 @@ from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 from onnxbf.training.prepare import prepare
 from tests.gradient_check import check, with_loss
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 LENGTH, BATCH, WIDTH, HIDDEN = 3, 2, 4, 3
 

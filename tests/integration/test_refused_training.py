@@ -13,11 +13,9 @@ from onnx import TensorProto
 
 from onnxbf.cli.main import group
 from tests.networks import write_data, write_mlp
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 FOLDER = Path(__file__).parents[1] / "models"
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+from tests.runtime import needs_training
+
+pytestmark = needs_training
 
 from onnxbf.recipe import load_recipe  # noqa: E402
 from onnxbf.training.evaluation import all_values  # noqa: E402

@@ -9,10 +9,9 @@ import pytest
 
 for _package in ("sklearn", "matplotlib"):
     pytest.importorskip(_package)
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+from tests.runtime import needs_training  # noqa: E402
+
+pytestmark = needs_training
 
 from onnxbf.errors import NameUnknown, SpecError  # noqa: E402
 from onnxbf.range_quantizer import quantize_range  # noqa: E402

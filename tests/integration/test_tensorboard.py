@@ -15,11 +15,9 @@ from onnxbf.training.run import Run, StepDone
 from onnxbf.training.settings import Settings, load_settings
 from tests.event_files import curves
 from tests.networks import write_data, write_mlp
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 
 @pytest.fixture

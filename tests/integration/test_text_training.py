@@ -11,11 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from onnxbf.cli.main import group
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 MODEL = Path(__file__).parents[1] / "models" / "sklearn_text_columns.onnx"
 _MODULE = """
 import numpy as np

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnxbf.session import make_session, run
+from tests.runtime import needs_training
 from tests.small_models import value
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 Array = NDArray[Any]
 _RNG = np.random.default_rng(0)

@@ -20,11 +20,9 @@ from onnxbf.recipe import load_recipe
 from onnxbf.session import make_session, run
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.trainer import Trainer
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = sorted(path.stem for path in (MODELS / "training").glob("*.npz"))

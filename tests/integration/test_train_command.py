@@ -21,11 +21,9 @@ from onnxbf.cli.main import group
 from onnxbf.session import make_session, run
 from tests.event_files import curves
 from tests.networks import write_data, write_mlp
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 ROOT = Path(__file__).parents[2]
 STOCHASTIC = """

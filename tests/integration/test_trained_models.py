@@ -24,11 +24,9 @@ from onnxbf.training.settings import Settings
 from onnxbf.training.trained_model import TrainedModel
 from tests.integration.test_gradients import DIFFERENTIABLE, MODELS
 from tests.networks import write_data, write_mlp
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 TOLERANCE = 1e-6  # of the largest output: ONNX Runtime fuses the two graphs in its own ways
 Array = np.ndarray[Any, Any]
 

@@ -18,11 +18,9 @@ from onnxbf.recipe import load_recipe
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.trainer import Trainer
 from tests.implementations import same_bits
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ["torch_cnn_unoptimized", "torch_gpt2"]  # a CNN with batch normalization, a transformer

@@ -21,12 +21,10 @@ from onnxbf.training.gradients import differentiate
 from onnxbf.training.prepare import prepare
 from tests.conv_cases import TRANSPOSED, TRANSPOSED_SHAPES, Case, single
 from tests.conv_definition import convolution_sums
+from tests.runtime import needs_training
 from tests.small_models import model, node, value
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 Arrays = dict[str, NDArray[Any]]
 PROFILED = Recipe("exact", "", (Rule(ops=("gemm",), arithmetic=parse_arithmetic("exact")),))
 

@@ -9,11 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxbf.cli.main import group
+from tests.runtime import TRAINS, needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-_needs_training = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
 MODEL = Path(__file__).parents[2] / "models" / "torchscript_resnet.onnx"
 FILES = {"training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"}
 
@@ -26,7 +23,7 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@_needs_training
+@needs_training
 def test_it_writes_four_files_and_says_how_to_use_them(tmp_path: Path) -> None:
     made = tmp_path / "made"
     result = _run(MODEL, "--loss", "cross-entropy", "-o", made)
@@ -38,7 +35,7 @@ def test_it_writes_four_files_and_says_how_to_use_them(tmp_path: Path) -> None:
     assert "Module takes: images, labels; gives: loss, output0." in result.stdout
 
 
-@_needs_training
+@needs_training
 def test_files_are_replaced_by_force_alone(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text("mine")
     refused = _run(MODEL, "--loss", "cross-entropy", "-o", tmp_path)
@@ -48,7 +45,7 @@ def test_files_are_replaced_by_force_alone(tmp_path: Path) -> None:
     assert (forced.exit_code, _names(tmp_path)) == (0, FILES)
 
 
-@_needs_training
+@needs_training
 def test_a_training_model_is_refused(tmp_path: Path) -> None:
     made = tmp_path / "made"
     assert _run(MODEL, "--loss", "cross-entropy", "--recipe", "none", "-o", made).exit_code == 0
@@ -58,7 +55,7 @@ def test_a_training_model_is_refused(tmp_path: Path) -> None:
     assert _names(tmp_path) == {"made"}
 
 
-@_needs_training
+@needs_training
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -80,7 +77,7 @@ def test_refusals_leave_nothing_behind(
     assert _names(tmp_path) == set()
 
 
-@_needs_training
+@needs_training
 def test_places_that_are_no_folders(tmp_path: Path) -> None:
     file = tmp_path / "file"
     shutil.copy(MODEL, file)
@@ -91,7 +88,7 @@ def test_places_that_are_no_folders(tmp_path: Path) -> None:
     assert file.read_bytes() == MODEL.read_bytes()
 
 
-@pytest.mark.skipif(hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime trains")
+@pytest.mark.skipif(TRAINS, reason="this ONNX Runtime trains")
 def test_a_runtime_without_training_is_told(tmp_path: Path) -> None:
     result = _run(MODEL, "--loss", "cross-entropy", "-o", tmp_path / "made")
     assert result.exit_code == 2

@@ -18,11 +18,11 @@ from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests.gradient_cases import CASES, Case, domain_of, evaluate, single
 from tests.implementations import same_bits
+from tests.runtime import TRAINS
 from tests.small_models import check_in_both, model, ours, value
 
 TRAINING = pytest.mark.skipif(
-    not hasattr(pytest.importorskip("onnxruntime.capi._pybind_state"), "GradientGraphBuilder"),
-    reason="this ONNX Runtime has no kernel of its own to compare with",
+    not TRAINS, reason="this ONNX Runtime has no kernel of its own to compare with"
 )
 Arrays = Mapping[str, NDArray[Any]]
 

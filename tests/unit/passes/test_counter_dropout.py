@@ -14,11 +14,9 @@ from onnxbf.protos import from_proto, to_proto
 from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from onnxbf.training.gradients import differentiate
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 ROWS, WIDTH = 200, 300
 
 

@@ -12,11 +12,9 @@ from onnx import helper
 
 from onnxbf.errors import UnsupportedError
 from tests.gradient_check import Arrays, check, gradients, with_loss
+from tests.runtime import needs_training
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+pytestmark = needs_training
 
 
 def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:

@@ -10,16 +10,13 @@ from onnxbf.passes.widen_vectors import WidenVectors
 from onnxbf.protos import from_proto
 from onnxbf.report import Report
 from tests.gradient_check import check, with_loss
-
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
+from tests.runtime import needs_training
 
 
 @pytest.mark.parametrize(
     ("left", "right"), [((3,), (3,)), ((3,), (3, 2)), ((5, 3), (3,)), ((2, 5, 3), (3,))]
 )
-@pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+@needs_training
 def test_gradients_with_vectors(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     generator = np.random.default_rng(0)
     arrays = {

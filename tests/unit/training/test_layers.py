@@ -11,10 +11,9 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-pytestmark = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
+from tests.runtime import needs_training
+
+pytestmark = needs_training
 
 from onnxbf.errors import ModelError, NameUnknown, SpecError  # noqa: E402
 from onnxbf.files import load_model  # noqa: E402

@@ -19,14 +19,10 @@ from onnxbf.session import make_session, run
 from onnxbf.training.gradients import differentiate
 from onnxbf.training.losses import LOSSES, attach_loss
 from onnxbf.training.prepare import prepare
+from tests.runtime import needs_training
 
 Array = NDArray[Any]
 _HEAD = '<ir_version: 8, opset_import: ["" : {}]>\n'
-
-_binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-needs_training = pytest.mark.skipif(
-    not hasattr(_binding, "GradientGraphBuilder"), reason="this ONNX Runtime cannot train"
-)
 
 
 def model(shape: str, outputs: int = 1, opset: int = 17) -> ir.Model:

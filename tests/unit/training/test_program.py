@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from onnxbf.files import load_model
 from onnxbf.graph import GRADIENT
 from onnxbf.recipe import load_recipe
 from onnxbf.training.graphs import build_graphs
 from onnxbf.training.program import _fused
+from tests.runtime import needs_training
 
 MODELS = Path(__file__).parents[2] / "models"
 
 
+@needs_training
 def test_outputs_that_a_step_does_not_read_are_not_computed_for_it() -> None:
-    binding = pytest.importorskip("onnxruntime.capi._pybind_state")
-    if not hasattr(binding, "GradientGraphBuilder"):
-        pytest.skip("this ONNX Runtime cannot train")
     model = load_model(MODELS / "torch_cnn_unoptimized.onnx")
     logits = model.graph.outputs[0].name
     graphs = build_graphs(model, "cross-entropy", "sgd").under(load_recipe("bf16"))
