@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from numpy.typing import NDArray
 
 from onnxbf.files import load_model
 from onnxbf.passes.fuse_products import FuseProducts
@@ -17,11 +16,11 @@ from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.trainer import Trainer
 from tests.implementations import same_bits
 from tests.runtime import needs_training
+from tests.training_batches import Arrays, batches_of
 
 pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
-Arrays = dict[str, NDArray[Any]]
 FUSED = "MatMulElementwise"
 
 
@@ -29,12 +28,7 @@ def _graphs(name: str, recipe: str) -> tuple[TrainingGraphs, list[Arrays]]:
     data = np.load(MODELS / "training" / f"{name}.npz")
     graphs = build_graphs(load_model(MODELS / f"{name}.onnx"), "cross-entropy", "adamw")
     (labels,) = graphs.attached.labels
-    batches = []
-    for index in range(sum(key.startswith("labels/") for key in data)):
-        inputs = [key for key in data if key.startswith("input/") and key.endswith(f"/{index}")]
-        batch = {key.split("/")[1]: data[key] for key in inputs}
-        batches.append({**batch, labels: data[f"labels/{index}"]})
-    return graphs.under(load_recipe(recipe)), batches
+    return graphs.under(load_recipe(recipe)), batches_of(data, labels)
 
 
 def _train(graphs: TrainingGraphs, batches: list[Arrays], threads: int, health: int) -> Any:

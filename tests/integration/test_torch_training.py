@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from onnxbf.files import load_model
 from onnxbf.protos import to_proto
@@ -21,14 +20,13 @@ from onnxbf.session import make_session, run
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.trainer import Trainer
 from tests.runtime import needs_training
+from tests.training_batches import Arrays, batches_of
 
 pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = sorted(path.stem for path in (MODELS / "training").glob("*.npz"))
 RATE = 0.05
-
-Arrays = dict[str, NDArray[Any]]
 
 
 RECURRENT = ["torch_gru", "torch_lstm", "torchscript_gru"]
@@ -46,12 +44,7 @@ def load(name: str, unroll: bool = True) -> tuple[Arrays, TrainingGraphs, list[A
         unroll=unroll,
     ).under(load_recipe("none"))
     (labels,) = graphs.attached.labels
-    batches = []
-    for index in range(sum(key.startswith("labels/") for key in data)):
-        inputs = [key for key in data if key.startswith("input/") and key.endswith(f"/{index}")]
-        batch = {key.split("/")[1]: data[key] for key in inputs}
-        batches.append({**batch, labels: data[f"labels/{index}"]})
-    return data, graphs, batches
+    return data, graphs, batches_of(data, labels)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.files import load_model, save_model
@@ -19,14 +17,13 @@ from onnxbf.training.graphs import TrainingGraphs, build_graphs
 from onnxbf.training.trainer import Trainer
 from tests.implementations import same_bits
 from tests.runtime import needs_training
+from tests.training_batches import Arrays, batches_of
 
 pytestmark = needs_training
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ["torch_cnn_unoptimized", "torch_gpt2"]  # a CNN with batch normalization, a transformer
 STEPS, RATE = 50, 0.05
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def _graphs(name: str) -> tuple[TrainingGraphs, list[Arrays]]:
@@ -35,12 +32,7 @@ def _graphs(name: str) -> tuple[TrainingGraphs, list[Arrays]]:
     graphs = build_graphs(
         load_model(MODELS / f"{name}.onnx"), "cross-entropy", "momentum{momentum=0.9}"
     )
-    batches = []
-    for index in range(sum(key.startswith("labels/") for key in data)):
-        inputs = [key for key in data if key.startswith("input/") and key.endswith(f"/{index}")]
-        batch = {key.split("/")[1]: data[key] for key in inputs}
-        batches.append({**batch, graphs.attached.labels[0]: data[f"labels/{index}"]})
-    return graphs, batches
+    return graphs, batches_of(data, graphs.attached.labels[0])
 
 
 def _train(

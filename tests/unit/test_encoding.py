@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -11,18 +10,8 @@ from onnxbf.encoding import code_type, decode, encode
 from onnxbf.formats import FLOAT4_E2M1, FLOAT32, FORMATS, Cast, Specials, parse_format
 from onnxbf.rounding import round_array
 from tests.implementations import same
+from tests.stored_types import STORED
 
-STORED = {
-    "fp16": np.float16,
-    "bf16": ml_dtypes.bfloat16,
-    "e5m2": ml_dtypes.float8_e5m2,
-    "e4m3": ml_dtypes.float8_e4m3,
-    "e4m3fn": ml_dtypes.float8_e4m3fn,
-    "e3m4": ml_dtypes.float8_e3m4,
-    "e3m2": ml_dtypes.float6_e3m2fn,
-    "e2m3": ml_dtypes.float6_e2m3fn,
-    "e2m1": ml_dtypes.float4_e2m1fn,
-}
 SMALL = [name for name, fmt in FORMATS.items() if fmt.bits <= 16]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -29,6 +28,7 @@ from onnxbf.formats import (
 )
 from onnxbf.rounding import round_array, round_value
 from tests.implementations import ALL, FAST, KERNELS, Floats, Round, same, same_bits
+from tests.stored_types import STORED
 
 INF, NAN = float("inf"), float("nan")
 
@@ -131,27 +131,14 @@ def test_kernels_give_the_bits_of_numpy(round_: Round, name: str) -> None:
         assert same_bits(round_(values, cast, **key), FAST["numpy"](values, cast, **key)), str(cast)
 
 
-ML_DTYPES = {
-    "bf16": ml_dtypes.bfloat16,
-    "fp16": np.float16,
-    "e5m2": ml_dtypes.float8_e5m2,
-    "e4m3": ml_dtypes.float8_e4m3,
-    "e4m3fn": ml_dtypes.float8_e4m3fn,
-    "e3m4": ml_dtypes.float8_e3m4,
-    "e3m2": ml_dtypes.float6_e3m2fn,
-    "e2m3": ml_dtypes.float6_e2m3fn,
-    "e2m1": ml_dtypes.float4_e2m1fn,
-}
-
-
 @pytest.mark.parametrize("round_", FAST.values(), ids=FAST)
-@pytest.mark.parametrize("name", ML_DTYPES)
+@pytest.mark.parametrize("name", STORED)
 def test_agrees_with_ml_dtypes(round_: Round, name: str) -> None:
     values = np.concatenate([_probes(name), probes.upper_halves(0, 1, 0x7FFF, 0xFFFF)])
     if FORMATS[name].specials is Specials.NONE:  # ml_dtypes makes -0 of NaN; we carry it on
         values = values[~np.isnan(values)]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        wanted = values.astype(ML_DTYPES[name]).astype(np.float32)
+        wanted = values.astype(STORED[name]).astype(np.float32)
     assert same(round_(values, Cast(FORMATS[name])), wanted)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +28,7 @@ from tests.conv_cases import (
     single,
 )
 from tests.conv_definition import convolution_sums
+from tests.other_sets import printed_under
 from tests.small_models import model, ours, value
 from tests.stand_in import stand_ins
 
@@ -62,12 +60,7 @@ def wanted() -> list[str]:
 def test_every_case_equals_its_reference_on_any_threads(
     instruction_set: str, wanted: list[str]
 ) -> None:
-    environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": instruction_set}
-    made = subprocess.run(
-        [sys.executable, "-c", KERNELS], env=environment, capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
-    found = made.stdout.split()
+    found = printed_under(instruction_set, KERNELS)
     assert len(found) == 3 * len(CASES)
     for run_number in range(3):
         of_run = found[run_number * len(CASES) : (run_number + 1) * len(CASES)]

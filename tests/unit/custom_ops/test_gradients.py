@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +15,7 @@ from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests.gradient_cases import CASES, Case, domain_of, evaluate, single
 from tests.implementations import same_bits
+from tests.other_sets import printed_under
 from tests.runtime import TRAINS
 from tests.small_models import check_in_both, model, ours, value
 
@@ -69,12 +67,7 @@ for threads in (1, 2, 3):
 def test_same_bits_on_every_instruction_set_and_any_number_of_threads() -> None:
     digests: list[str] = []
     for name in instruction_sets():
-        environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": name}
-        made = subprocess.run(
-            [sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True
-        )
-        assert made.returncode == 0, made.stderr[-2000:]
-        digests += made.stdout.split()
+        digests += printed_under(name, DIGESTS)
     assert len(digests) == 3 * len(instruction_sets())
     assert len(set(digests)) == 1
 

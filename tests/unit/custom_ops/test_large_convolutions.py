@@ -6,9 +6,6 @@ Those are judged, on smaller ones, by the scalar dot product; bits are compared.
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +19,7 @@ from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
+from tests.other_sets import printed_under
 from tests.small_models import model, value
 from tests.stand_in import stand_ins
 
@@ -102,11 +100,7 @@ _PRINT = "from tests.unit.custom_ops.test_large_convolutions import digests; pri
 
 @pytest.mark.parametrize("instruction_set", [*instruction_sets()[1:], *stand_ins()])
 def test_every_instruction_set_has_the_same_bits(instruction_set: str) -> None:
-    environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": instruction_set}
-    command = [sys.executable, "-c", _PRINT]
-    made = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-2000:]
-    assert made.stdout.split() == digests()
+    assert printed_under(instruction_set, _PRINT) == digests()
 
 
 @pytest.mark.parametrize("profile", PROFILES)

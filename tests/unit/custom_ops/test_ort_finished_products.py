@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests import operands
 from tests.implementations import Floats, same_bits
+from tests.other_sets import printed_under
 from tests.small_models import check_in_both, model, ours, value
 from tests.stand_in import stand_ins
 
@@ -144,11 +142,7 @@ _PRINT = "from tests.unit.custom_ops.test_ort_finished_products import digests; 
 
 @pytest.mark.parametrize("instruction_set", [*instruction_sets(), *stand_ins()])
 def test_every_instruction_set_has_the_same_bits(instruction_set: str) -> None:
-    environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": instruction_set}
-    command = [sys.executable, "-c", _PRINT]
-    made = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-2000:]
-    assert made.stdout.split() == digests()
+    assert printed_under(instruction_set, _PRINT) == digests()
 
 
 @pytest.mark.parametrize("draw", [operands.ordinary, operands.special])

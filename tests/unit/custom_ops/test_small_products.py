@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from onnxbf.rounding import round_array
 from onnxbf.session import make_session, run
 from tests import operands
 from tests.implementations import Floats, same_bits
+from tests.other_sets import printed_under
 from tests.small_models import model, ours, value
 from tests.stand_in import stand_ins
 
@@ -142,8 +140,4 @@ _PRINT = "from tests.unit.custom_ops.test_small_products import digests; print(*
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_instruction_set_turns_them(name: str) -> None:
-    environment = {**os.environ, "ONNXBF_INSTRUCTION_SET": name}
-    command = [sys.executable, "-c", _PRINT]
-    made = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-2000:]
-    assert made.stdout.split() == digests()
+    assert printed_under(name, _PRINT) == digests()
