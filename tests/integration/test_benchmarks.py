@@ -1,4 +1,4 @@
-"""The benchmark of matrix products, and what the table of lost sums claims."""
+"""Benchmarks run, whose figures are not judged, but for what the table of lost sums claims."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.runtime import needs_training
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -53,3 +55,22 @@ def test_small_accumulators_swallow_and_chunks_repair(monkeypatch: pytest.Monkey
     summed = dict(zip(swamping.SUMMED_TEXTS, swamping.sum_errors(4096, 4)))
     assert summed["sequential{format=bf16}"] > 0.5 > 0.1 > max([*summed.values()][1:])
     assert found["hopper_fp8"] > 10 * found[swamping.PROFILE_TEXTS[-1]]
+
+
+SHORT = ("--rounds", "1", "--steps", "1", "--only", "CNN")
+
+
+@needs_training
+def test_roundings_and_steps_are_measured() -> None:
+    told = _run("bench_health.py", *SHORT)
+    assert "e4m3fn:rne{overflow=saturate}" in told
+    (found,) = [line.split() for line in told.splitlines() if "fp8" in line]
+    assert found[0] == "CNN"
+    assert float(found[-1]) > 1  # millions of numbers were counted
+
+
+@needs_training
+def test_all_candidates_train_the_same_network() -> None:
+    told = _run("bench_training.py", *SHORT)
+    assert "our trainer, bf16" in told
+    assert "its own artifacts" in told
