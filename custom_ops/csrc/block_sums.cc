@@ -60,7 +60,8 @@ SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) c
 }
 
 void BlockSums::compute(const Block& block, float* sums) const {
-  std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
+  const bool starts = stands_ && arithmetic_.chunk == 0 && depth_ > 0;  // tiles do, at the first product
+  if (!starts) std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
   const FloatEnvironment environment(arithmetic_.flush);
   if (adds_to_bfloat16()) {
     add_short_chunks(block, sums);
@@ -102,8 +103,8 @@ void BlockSums::add_standing(const Block& block, int64_t begin, int64_t end, flo
   const float* b = block.b + (begin - block.begin) * tiles_.columns;
   for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
     tiles_.standing({rows_of(row), end - begin, arithmetic_.step == kOddFirst, arithmetic_.flush,
-                     from + row * tiles_.rows * a.outer_stride, a.outer_stride, a.inner_stride, b,
-                     sums});
+                     begin == 0, from + row * tiles_.rows * a.outer_stride, a.outer_stride,
+                     a.inner_stride, b, sums});
   }
 }
 

@@ -8,7 +8,7 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kSome = 512;  // numbers that go through all steps before the next ones do
+constexpr int64_t kSome = Epilogue::kWidestPart;  // numbers that go through all steps before the next ones do
 static_assert(kSome >= kWidest, "a line is taken whole");
 
 // Where a tensor that repeats after `period` numbers has what belongs to a line of a part.

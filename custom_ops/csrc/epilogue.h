@@ -12,6 +12,7 @@ namespace onnxbf {
 class Epilogue {
  public:
   static constexpr int32_t kMostOthers = 7;
+  static constexpr int64_t kWidestPart = 512;
 
   // What the program reads beside the results: a tensor that repeats after `period` numbers. That is one, or a
   // multiple of the columns of a product.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "epilogue.h"
 #include "float_environment.h"
 #include "multiplication.h"
 #include "sizes.h"
@@ -74,15 +73,12 @@ void multiply(const Kernels& kernels, const Arithmetic& arithmetic, const Produc
   if (!is_small(kernels, arithmetic, product)) {
     return MatrixMultiplication(kernels, arithmetic, product).run(parallel);
   }
-  Product plain = product;
-  plain.then = nullptr;
-  multiply_small(kernels, arithmetic, plain, parallel, [&](const Product& one) {
+  multiply_small(kernels, arithmetic, product, parallel, [&](const Product& one) {
     MatrixMultiplication(kernels, arithmetic, one)
         .run([](int64_t count, const std::function<void(int64_t)>& body) {
           for (int64_t i = 0; i < count; ++i) body(i);
         });
   });
-  if (product.then != nullptr) product.then->run_all(product, parallel);
 }
 
 }  // namespace onnxbf

@@ -89,6 +89,7 @@ struct StandingTile {
   int64_t rows, count;
   bool odd_first;  // of each two products of a panel, the second stands first
   bool flush;      // see Arithmetic
+  bool starts;     // sums are zero, whatever stands there
   const float* a;
   int64_t a_row, a_step;
   const float* b;

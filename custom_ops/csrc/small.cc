@@ -1,8 +1,10 @@
 #include "small.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "casts.h"
+#include "epilogue.h"
 #include "float_environment.h"
 #include "pack.h"
 #include "sizes.h"
@@ -150,6 +152,7 @@ Product by_rows(const Product& product) {
 Product one_of(const Product& product, int64_t batch) {
   const auto index = static_cast<size_t>(batch);
   Product one = product;
+  one.then = nullptr;
   one.a.used = {product.a.used[index]};
   one.b.used = {product.b.used[index]};
   one.out = product.out_row(batch, 0);
@@ -183,6 +186,8 @@ bool is_small(const Kernels& kernels, const Arithmetic& arithmetic, const Produc
 void multiply_small(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product,
                     const ParallelFor& parallel,
                     const std::function<void(const Product&)>& otherwise) {
+  const auto& [rows, columns, then] = std::tie(product.rows, product.columns, product.then);
+  const bool finishes = then != nullptr && columns <= Epilogue::kWidestPart;
   const Product turned = by_rows(product);
   const Small small(kernels, arithmetic, turned);
   const auto batch = static_cast<int64_t>(product.a.used.size());
@@ -192,8 +197,10 @@ void multiply_small(const Kernels& kernels, const Arithmetic& arithmetic, const 
     const Panels memory(1, small.floats());
     for (int64_t i = task * together; i < std::min((task + 1) * together, batch); ++i) {
       if (!small.run(i, memory[0])) otherwise(one_of(product, i));
+      if (finishes) then->run({columns, i * rows, rows, 0, columns}, product.out_row(i, 0));
     }
   });
+  if (then != nullptr && !finishes) then->run_all(product, parallel);
 }
 
 }  // namespace onnxbf

@@ -23,8 +23,8 @@ void standing_tile(const StandingTile& tile) {
   }
   const float *b = tile.b, *end = b + tile.count * kColumns;
   int64_t on = tile.odd_first ? -step : step;  // to the next product, and from there to the one after
-  Registers<kCount> registers;
-  registers.load_from(tile.sums);
+  Registers<kCount> registers{};
+  if (!tile.starts) registers.load_from(tile.sums);
   do {
     Float right[kVectors];
     ONNXBF_UNROLL
