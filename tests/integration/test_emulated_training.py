@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from onnxbf.arithmetic import parse_arithmetic
+from onnxbf.arithmetic import PROFILES, parse_arithmetic
 from onnxbf.cli.main import group
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.files import load_model
@@ -68,6 +68,28 @@ def test_all_sums_of_a_step_are_emulated(arithmetic: str) -> None:
     assert losses["sums"][-1] < 0.9 * losses["sums"][0]
     assert losses["sums"] != losses["none"]
     np.testing.assert_allclose(losses["sums"], losses["none"], rtol=0.1)
+
+
+@pytest.mark.parametrize("name", ["torch_resnet", "torch_vit"])
+def test_a_resnet_and_a_transformer_learn_under_every_profile(name: str) -> None:
+    graphs = build_graphs(load_model(MODELS / f"{name}.onnx"), "mse", "adam")
+    with np.load(MODELS / f"{name}.npz") as data:
+        images, outputs = data["input/images"], [data[key] for key in data if "output" in key]
+    (labels,) = graphs.attached.labels
+    batch = {"images": images, labels: np.full_like(outputs[0], 0.5)}
+    losses = {}
+    for text in (
+        *PROFILES,
+        "sequential{format=bf16}",
+        "sequential{rounding=sr}",
+        "chunked{size=64}",
+    ):
+        rule = Rule(ops=("gemm",), arithmetic=parse_arithmetic(text))
+        trainer = Trainer(graphs.under(Recipe("products", "", (rule,))), threads=2)
+        losses[text] = [trainer.step([batch], 0.003).loss for _ in range(6)]
+        assert losses[text][-1] < 0.95 * losses[text][0], text
+        np.testing.assert_allclose(losses[text][0], losses["fp32"][0], rtol=0.1, err_msg=text)
+    assert losses["avx512_bf16"] != losses["fp32"]
 
 
 def test_stochastic_sums_draw_anew_in_each_step() -> None:
