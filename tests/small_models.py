@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
 from onnxbf.formats import Cast
-from onnxbf.protos import to_proto
+from onnxbf.passes.base import GraphPass
+from onnxbf.protos import from_proto, to_proto
+from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import Floats, same_bits
 
@@ -88,6 +90,18 @@ def model(
 
 def opset_imports(versions: dict[str, int]) -> list[onnx.OperatorSetIdProto]:
     return [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+
+
+def rewrite_text(
+    text: str, make_pass: Callable[[Report], GraphPass]
+) -> tuple[onnx.ModelProto, onnx.ModelProto, bool]:
+    """A model in ONNX's text, what a pass makes of it, and whether that says it changed it."""
+    before = onnx.parser.parse_model(text)
+    rewritten = from_proto(before)
+    modified = make_pass(Report("none"))(rewritten).modified
+    after = to_proto(rewritten)
+    onnx.checker.check_model(after)
+    return before, after, modified
 
 
 def check_in_both(

@@ -7,10 +7,9 @@ import onnx
 import pytest
 
 from onnxbf.passes.fold_transposes import FoldTransposes
-from onnxbf.protos import from_proto, to_proto
-from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
+from tests.small_models import rewrite_text
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 ATTENTION = """scores (float[B,8,3,4] q, float[B,6,3,4] k) => (float[B,8,3,6] s) {
@@ -22,12 +21,7 @@ ATTENTION = """scores (float[B,8,3,4] q, float[B,6,3,4] k) => (float[B,8,3,6] s)
 
 
 def _fold(text: str) -> tuple[onnx.ModelProto, onnx.ModelProto, bool]:
-    before = onnx.parser.parse_model(HEAD + text)
-    model = from_proto(before)
-    modified = FoldTransposes(Report("none"))(model).modified
-    after = to_proto(model)
-    onnx.checker.check_model(after)
-    return before, after, modified
+    return rewrite_text(HEAD + text, FoldTransposes)
 
 
 def _types(proto: onnx.ModelProto) -> list[str]:

@@ -8,10 +8,11 @@ import pytest
 
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.fuse_products import FuseProducts
-from onnxbf.protos import from_proto, to_proto
+from onnxbf.protos import from_proto
 from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
+from tests.small_models import rewrite_text
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 PROFILE = 'arithmetic = "avx512_bf16"'
@@ -19,12 +20,7 @@ SAID = 'arithmetic: string = "avx512_bf16"'
 
 
 def _fuse(text: str) -> tuple[onnx.ModelProto, onnx.ModelProto, bool]:
-    before = onnx.parser.parse_model(HEAD + text)
-    model = from_proto(before)
-    modified = FuseProducts(Report("none"))(model).modified
-    after = to_proto(model)
-    onnx.checker.check_model(after)
-    return before, after, modified
+    return rewrite_text(HEAD + text, FuseProducts)
 
 
 def _nodes(proto: onnx.ModelProto) -> list[str]:

@@ -7,10 +7,9 @@ import onnx
 import pytest
 
 from onnxbf.passes.round_at_source import RoundAtSource
-from onnxbf.protos import from_proto, to_proto
-from onnxbf.report import Report
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
+from tests.small_models import rewrite_text
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 BLOCK = """block (float[2,3,8] x, float[8] g, float[8] b, float[8,4] v, float[6,5] d)
@@ -25,12 +24,7 @@ CAST = "bf16:rne{subnormals=flush}"
 
 
 def _round(text: str) -> tuple[onnx.ModelProto, onnx.ModelProto, bool]:
-    before = onnx.parser.parse_model(HEAD + text)
-    model = from_proto(before)
-    modified = RoundAtSource(Report("none"))(model).modified
-    after = to_proto(model)
-    onnx.checker.check_model(after)
-    return before, after, modified
+    return rewrite_text(HEAD + text, RoundAtSource)
 
 
 def test_products_read_what_is_rounded_to_the_same_bits() -> None:
