@@ -32,7 +32,8 @@ struct AddFarOff {
 
   template <int64_t kCount>
   void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
-    each_sum(a, right, sums, [&](Float left, Float each, Float before) {
+    const auto of_row = [&](int64_t row) { return a[row]; };
+    each_sum(of_row, right, sums, [&](Float left, Float each, Float before) {
       const Float sum = multiply_add(left, each, before, false);
       const Float power = float_of(bits_of(sum) & (kSign | kInfinity));
       const Float far = multiply_add(power, far_off, sum, false);

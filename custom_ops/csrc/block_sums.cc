@@ -99,12 +99,12 @@ bool BlockSums::may_stand() const {
 void BlockSums::add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const {
   const Factor& a = product_.a;
   const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
-  const float* from = a.matrices[matrix] + begin * a.inner_stride;
+  const float* from = a.matrices[matrix] + begin;
   const float* b = block.b + (begin - block.begin) * tiles_.columns;
   for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
     tiles_.standing({rows_of(row), end - begin, arithmetic_.step == kOddFirst, arithmetic_.flush,
                      begin == 0, from + row * tiles_.rows * a.outer_stride, a.outer_stride,
-                     a.inner_stride, b, sums});
+                     b, sums});
   }
 }
 
@@ -268,7 +268,7 @@ float BlockSums::left_number(const Block& block, int64_t row, int64_t i, int64_t
   const Factor& a = product_.a;
   const int64_t k = arithmetic_.step == kOddFirst ? place ^ 1 : place;
   const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
-  return a.matrices[matrix][(row * tiles_.rows + i) * a.outer_stride + k * a.inner_stride];
+  return a.matrices[matrix][(row * tiles_.rows + i) * a.outer_stride + k];
 }
 
 // The NaN, as VDPBF16PS gives it, that a sum of a row and a column ends with: see onnxbf/dot.py.

@@ -108,14 +108,27 @@ void tile_rounded(const Plan& plan, bool flush, int64_t count, const float* a, c
   tile_in_memory(Rounded<Rounder>(plan), flush, count, a, b, sums);
 }
 
-// Asks for operands of products to come: a panel of b may come from afar, and those of a from the next cache.
-inline void prefetch_operands(const float* a, const float* b) {
-  constexpr int64_t kLine = 64 / sizeof(float), kAhead = 8;
-  if constexpr (kColumns >= kLine) {
+constexpr int64_t kCacheLine = 64 / sizeof(float), kProductsAhead = 8;
+
+// Asks for what products to come read of a panel of b, which may come from afar.
+inline void prefetch_right(const float* b) {
+  if constexpr (kColumns >= kCacheLine) {
     ONNXBF_UNROLL
-    for (int64_t i = 0; i < kColumns; i += kLine) __builtin_prefetch(b + kAhead * kColumns + i);
-    __builtin_prefetch(a + 2 * kAhead * kRows);
+    for (int64_t i = 0; i < kColumns; i += kCacheLine) {
+      __builtin_prefetch(b + kProductsAhead * kColumns + i);
+    }
   }
+}
+
+// And of one of a, from the next cache.
+inline void prefetch_operands(const float* a, const float* b) {
+  prefetch_right(b);
+  if constexpr (kColumns >= kCacheLine) __builtin_prefetch(a + 2 * kProductsAhead * kRows);
+}
+
+inline void load_right(const float* b, Float (&right)[kVectors]) {
+  ONNXBF_UNROLL
+  for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
 }
 
 // Sums of kCount rows that stay in registers.
@@ -145,8 +158,7 @@ struct Registers {
     const float* end = b + count * kColumns;
     do {
       Float right[kVectors];
-      ONNXBF_UNROLL
-      for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
+      load_right(b, right);
       prefetch_operands(a, b);
       step(a, right, sums);
       a += kRows;
@@ -155,13 +167,13 @@ struct Registers {
   }
 };
 
-// sum = add(left, right, sum) for each of a tile's, of one product.
-template <int64_t kCount, class Add>
-inline void each_sum(const float* a, const Float* right, Float (&sums)[kCount][kVectors],
+// sum = add(left, right, sum) for each of a tile's, of one product. `of_row(row)`: the left number.
+template <int64_t kCount, class OfRow, class Add>
+inline void each_sum(const OfRow& of_row, const Float* right, Float (&sums)[kCount][kVectors],
                      const Add& add) {
   ONNXBF_UNROLL
   for (int64_t row = 0; row < kCount; ++row) {
-    const Float left = spread(a[row]);
+    const Float left = spread(of_row(row));
     ONNXBF_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) sums[row][v] = add(left, right[v], sums[row][v]);
   }
@@ -172,11 +184,19 @@ struct AddFloat32 {
 
   template <int64_t kCount>
   void operator()(const float* a, const Float* right, Float (&sums)[kCount][kVectors]) const {
-    each_sum(a, right, sums, [&](Float left, Float each, Float sum) {
+    of_rows([&](int64_t row) { return a[row]; }, right, sums);
+  }
+  // The same of left numbers that stand elsewhere.
+  template <int64_t kCount, class OfRow>
+  void of_rows(const OfRow& of_row, const Float* right, Float (&sums)[kCount][kVectors]) const {
+    each_sum(of_row, right, sums, [&](Float left, Float each, Float sum) {
       return multiply_add(left, each, sum, flush);
     });
   }
 };
+
+// Addresses of so many rows share a register: x86 multiplies what it adds to an address by 1 and 2.
+constexpr int64_t kTogether = 3;
 
 void tile_float32(const Plan&, bool flush, int64_t count, const float* a, const float* b,
                   float* sums) {

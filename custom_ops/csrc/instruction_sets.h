@@ -83,15 +83,15 @@ struct SmallTile {
 // The sums of such products, from 0 on. Returns their largest magnitude, above kInfinity where one is NaN.
 using SmallFunction = uint32_t (*)(const SmallTile& tile);
 
-// Adds `count` products to each of a tile of sums of which so many rows are used, in FP32. `b` is a panel; the
-// left factor's numbers stand anywhere: strides lead from row to row, and from product to product.
+// Adds `count` products to each of a tile of sums of which so many rows are used, in FP32. `b` is a panel; of
+// the left factor, a row's numbers stand side by side.
 struct StandingTile {
   int64_t rows, count;
   bool odd_first;  // of each two products of a panel, the second stands first
   bool flush;      // see Arithmetic
   bool starts;     // sums are zero, whatever stands there
   const float* a;
-  int64_t a_row, a_step;
+  int64_t a_row;  // from row to row
   const float* b;
   float* sums;
 };

@@ -48,6 +48,9 @@ void Results::finish(const Block& block, float* sums) const {
   for (int64_t i = 0; i < rows && scales; ++i) {
     scale(sums + i * tiles_.columns, block.batch, first_row + i, first_column, columns);
   }
+  if (is_in_order() && product_.then == nullptr) {
+    return result_cast_(sums, tiles_.columns, rows, columns, out, product_.row_stride());
+  }
   result_cast_(sums, count);
   if (product_.then != nullptr) {
     product_.then->run(part(block), sums);
@@ -63,12 +66,11 @@ void Results::finish(const Block& block, float* sums) const {
 // Whether sums are but rounded on their way to where they stand in order.
 bool Results::stores_rows() const {
   return product_.alpha == 1 && product_.c == nullptr && product_.then == nullptr &&
-         product_.places.empty() && product_.out_column_stride == 1;
+         is_in_order();
 }
 
 void Results::put(const float* results, int64_t first, int64_t count, float* row) const {
   const int64_t stride = product_.out_column_stride;
-  if (product_.places.empty() && stride == 1) return copy_line(results, count, row + first);
   if (product_.places.empty()) {
     for (int64_t j = 0; j < count; ++j) row[(first + j) * stride] = results[j];
     return;

@@ -21,6 +21,9 @@ class Results {
   void finish(const Block& block, float* sums) const;
 
  private:
+  bool is_in_order() const {
+    return product_.places.empty() && product_.out_column_stride == 1;
+  }
   bool stores_rows() const;
   Epilogue::Part part(const Block& block) const;
   void put(const float* results, int64_t first, int64_t count, float* row) const;

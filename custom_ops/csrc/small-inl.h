@@ -7,8 +7,6 @@
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
 
-// Addresses of three rows share a register: x86 multiplies what it adds to an address by 1 and 2.
-constexpr int64_t kTogether = 3;
 constexpr int kSecondCache = 2;  // for __builtin_prefetch
 
 template <int64_t kCount = kRows>
@@ -19,23 +17,18 @@ uint32_t small_tile(const SmallTile& tile) {
   Registers<kCount> registers{};
   const int64_t row_stride = tile.a_row, apart = kTogether * row_stride;
   const int64_t flip = tile.odd_first ? 1 : 0;
+  const AddFloat32 step{tile.flush};
   for (int64_t k = 0; k < tile.inner; ++k) {
     __builtin_prefetch(tile.ahead + k * tile.ahead_step, 0, kSecondCache);
     const float* a = tile.a + (k ^ flip) * tile.a_step;
     const float* b = tile.b + (k ^ flip) * tile.b_step;
     Float right[kVectors];
-    ONNXBF_UNROLL
-    for (int64_t v = 0; v < kVectors; ++v) right[v] = load<Float>(b + v * kLanes);
-    ONNXBF_UNROLL
-    for (int64_t row = 0; row < kCount; ++row) {
+    load_right(b, right);
+    const auto of_row = [&](int64_t row) {
       const float* rows = a + row / kTogether * apart;
-      const Float left = spread(rows[row % kTogether * row_stride]);
-      ONNXBF_UNROLL
-      for (int64_t v = 0; v < kVectors; ++v) {
-        Float& sum = registers.sums[row][v];
-        sum = multiply_add(left, right[v], sum, tile.flush);
-      }
-    }
+      return rows[row % kTogether * row_stride];
+    };
+    step.of_rows(of_row, right, registers.sums);
   }
   Word largest{};
   ONNXBF_UNROLL
