@@ -103,6 +103,14 @@ using BitsFunction = uint32_t (*)(const float* numbers, int64_t count);
 // to[k * to_stride + i].
 using LinesFunction = uint32_t (*)(const float* from, int64_t from_stride, int64_t lines,
                                    int64_t length, float* to, int64_t to_stride);
+// Where lines go that are cut into pieces as wide as panels: piece i of line k to line k of panel i.
+struct PanelLines {
+  float* to;
+  int64_t stride;  // from panel to panel
+  bool swaps;      // of each two lines, the second comes first
+};
+using SpreadFunction = uint32_t (*)(const float* from, int64_t from_stride, int64_t lines,
+                                    int64_t length, const PanelLines& panels);
 // Rounds rows of numbers on the way from one place to another, which may be the same; not stochastically.
 using StoreFunction = void (*)(const Plan& plan, const float* from, int64_t from_stride,
                                int64_t rows, int64_t columns, float* to, int64_t to_stride);
@@ -129,6 +137,7 @@ struct TileKernels {
   StandingFunction standing;
   BitsFunction bits_set;
   LinesFunction copy_lines, turn_lines;
+  SpreadFunction spread_rows, spread_columns;  // to panels of as many numbers as a tile has of these
   StoreFunction store_rounded[kRoundKernels];
   StoreFunction store_ordinary[kRoundKernels];  // of numbers as Numbers has them, in rounding-inl.h
 };

@@ -91,6 +91,8 @@ const Kernels kernels = {
         bits_set,
         copy_lines,
         turn_lines,
+        spread_lines<kRows>,
+        spread_lines<kColumns>,
         {
 #define ONNXBF_ROUND(name, rounder) store_rounded<rounder>,
 #define ONNXBF_CODES(suffix, type)

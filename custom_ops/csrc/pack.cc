@@ -77,9 +77,31 @@ int64_t Packing::blocks() const { return divide_up(end_ - begin_, kBlock); }
 void Packing::run(int64_t task) const {
   if (!by_blocks_) return fill(task / panels_, task % panels_, begin_, end_, (*memory_)[task]);
   const int64_t matrix = task / blocks(), begin = begin_ + task % blocks() * kBlock;
+  const int64_t end = std::min(begin + kBlock, end_);
+  if (copies_lines() && form_ != kPairs) return spread(matrix, begin, end);
   for (int64_t panel = 0; panel < panels_; ++panel) {
-    pack(matrix, panel, begin, std::min(begin + kBlock, end_),
+    pack(matrix, panel, begin, end,
          (*memory_)[matrix * panels_ + panel] + floats_of(begin - begin_));
+  }
+}
+
+// The products [begin, end) of all panels: lines are read from one end to the other, as CPUs foresee it.
+void Packing::spread(int64_t matrix, int64_t begin, int64_t end) const {
+  float* to = (*memory_)[matrix * panels_] + floats_of(begin - begin_);
+  const int64_t count = (end - begin) * width_, last = std::min(end, inner_);
+  const auto of_panel = [&](int64_t i) { return to + i * memory_->stride(); };
+  for (int64_t i = last < end ? 0 : size_ / width_; i < panels_; ++i) {
+    std::fill_n(of_panel(i), count, 0.0f);
+  }
+  const SpreadFunction spread_lines =
+      width_ == tiles_.columns ? tiles_.spread_columns : tiles_.spread_rows;
+  const int64_t stride = factor_.inner_stride;
+  const uint32_t bits =
+      spread_lines(factor_.matrices[static_cast<size_t>(matrix)] + begin * stride, stride,
+                   last - begin, size_, {to, memory_->stride(), goes_by_twos()});
+  for (int64_t i = 0; i < panels_; ++i) {
+    if ((bits & lost_) != 0) casts_(of_panel(i), count);
+    clean(of_panel(i), count);
   }
 }
 

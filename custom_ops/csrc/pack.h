@@ -30,6 +30,7 @@ class Panels {
  public:
   Panels(int64_t count, int64_t floats);
   float* operator[](int64_t i) const { return memory_.data() + i * stride_; }
+  int64_t stride() const { return stride_; }
 
  private:
   int64_t stride_;
@@ -87,6 +88,7 @@ class Packing {
   int64_t count_matrices() const;
   int64_t blocks() const;
   void pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end, float* memory) const;
+  void spread(int64_t matrix, int64_t begin, int64_t end) const;
   void copy_runs(const float* from, const PanelPart& part) const;
   uint32_t copy_lines(const float* from, const PanelPart& part) const;
   bool copies_lines() const;

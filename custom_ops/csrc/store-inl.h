@@ -22,23 +22,44 @@ uint32_t bits_set(const float* numbers, int64_t count) {
   return any_lane(bits);
 }
 
+// Copies a line, and adds the bits that are set in it.
+inline void copy_line(const float* from, int64_t length, float* to, Word& bits) {
+  const auto body = [&](int64_t i) {
+    const Word words = load<Word>(from + i);
+    bits |= words;
+    store(to + i, words);
+  };
+  const auto tail = [&](int64_t i, int64_t rest) {
+    const Float numbers = load_some(from + i, rest);
+    bits |= bits_of(numbers);
+    store_some(to + i, numbers, rest);
+  };
+  for_lanes(length, body, tail);
+}
+
 uint32_t copy_lines(const float* from, int64_t from_stride, int64_t lines, int64_t length,
                     float* to, int64_t to_stride) {
   constexpr int64_t kAhead = 8, kLine = 16;  // lines may lie pages apart
   Word bits{};
   for (int64_t line = 0; line < lines; ++line, from += from_stride, to += to_stride) {
     for (int64_t i = 0; i < length; i += kLine) __builtin_prefetch(from + kAhead * from_stride + i);
-    const auto body = [&](int64_t i) {
-      const Word words = load<Word>(from + i);
-      bits |= words;
-      store(to + i, words);
-    };
-    const auto tail = [&](int64_t i, int64_t rest) {
-      const Float numbers = load_some(from + i, rest);
-      bits |= bits_of(numbers);
-      store_some(to + i, numbers, rest);
-    };
-    for_lanes(length, body, tail);
+    copy_line(from, length, to, bits);
+  }
+  return any_lane(bits);
+}
+
+template <int64_t kWidth>
+uint32_t spread_lines(const float* from, int64_t from_stride, int64_t lines, int64_t length,
+                      const PanelLines& panels) {
+  Word bits{};
+  const int64_t flip = panels.swaps ? 1 : 0;
+  for (int64_t line = 0; line < lines; ++line, from += from_stride) {
+    float* to = panels.to + (line ^ flip) * kWidth;
+    int64_t i = 0;
+    for (; i + kWidth <= length; i += kWidth, to += panels.stride) {
+      copy_line(from + i, kWidth, to, bits);
+    }
+    if (i < length) copy_line(from + i, length - i, to, bits);
   }
   return any_lane(bits);
 }
