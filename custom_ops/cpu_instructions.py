@@ -35,8 +35,8 @@ def cpu_dots(
     """Dot products of bfloat16 codes by the CPU's own instruction; None where it has none.
 
     Args:
-        profile: ``avx512_bf16`` (VDPBF16PS), ``arm_bf16`` (BFDOT) or ``arm_ebf16`` (BFDOT, with
-            FPCR.EBF set).
+        profile: ``avx512_bf16`` (VDPBF16PS), ``amx_bf16`` (TDPBF16PS), ``arm_bf16`` (BFDOT) or
+            ``arm_ebf16`` (BFDOT, with FPCR.EBF set).
         a, b: contiguous, of shape (dots, products): a multiple of 16, and an even number.
     """
     if a.shape != b.shape or a.ndim != 2 or a.shape[0] % 16 or a.shape[1] % 2:

@@ -38,11 +38,13 @@ WHOLE = ((130, 65, 70), (13, 1100, 33), (1, 40, 100), (100, 40, 1))
 _KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
 ON_CPU = {  # the profiles that are instructions
     "avx512_bf16": "VDPBF16PS",
+    "amx_bf16": "TDPBF16PS",
     "arm_bf16": "BFDOT",
     "arm_ebf16": "BFDOT with FPCR.EBF",
 }
 BY_INSTRUCTION, EMULATED = "avx512_bf16", "avx512"  # kernels that use it, and those that do not
-CPU_ROWS, CPU_PRODUCTS = 1024, 8  # of a round; it compares CPU_ROWS**2 sums
+CPU_ROWS = 1024  # of a round; it compares CPU_ROWS**2 sums
+CPU_PRODUCTS = 8  # of such a sum, behind a whole chunk where there are chunks
 CPU_ROUNDS = 96  # 1e8 sums
 
 _SPECIAL = np.array(
@@ -231,7 +233,7 @@ def _threads(profile: Arithmetic, sets: Sequence[Kernels], most: int) -> Tally:
 def _against_cpu(profile: Arithmetic, sets: Sequence[Kernels], rounds: int) -> Tally:
     """Sums of bfloat16 numbers of all kinds, NaN with payload."""
     tally, rng, makes = Tally(), np.random.default_rng(3), list(NUMBERS.values())
-    size = (CPU_ROWS, CPU_PRODUCTS)
+    size = (CPU_ROWS, profile.chunk + CPU_PRODUCTS)
     for round_ in range(rounds):
         make = makes[round_ % len(makes)]
         codes = [(bits(make(rng, size)) >> 16).astype(np.uint16) for _ in "ab"]

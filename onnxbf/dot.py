@@ -4,8 +4,8 @@ This is the specification of the C++ kernels (csrc/gemm.h), which share no algor
 number is a Python float that float32 holds; a sum is formed exactly and then rounded as the profile
 says. Where a sum of numbers is zero, its sign is that of its terms where these agree, else +.
 
-NaN: for ``avx512_bf16`` with its payload, by the order of precedence of VDPBF16PS; for all other
-profiles the positive quiet NaN 0x7FC00000.
+NaN: for ``avx512_bf16`` and ``amx_bf16`` with its payload, by the order of precedence of VDPBF16PS
+and of TDPBF16PS; for all other profiles the positive quiet NaN 0x7FC00000.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def dot(
             continue
         word = words[len(left) + number]
         whole = _sum(profile, profile.outer, (whole, 1.0), (inner, 1.0), random=word)
+        if math.isnan(whole) and profile.name == "amx_bf16":
+            return _tdpbf16ps_nan(profile, left[part], right[part])
     if math.isnan(whole):
         return _X86_NAN if profile.name == "avx512_bf16" else _DEFAULT_NAN
     return np.float32(whole if profile.result is None else round_value(whole, profile.result))
@@ -243,9 +245,29 @@ def _vdpbf16ps_nan(a: Numbers, b: Numbers) -> np.float32 | None:
     In a pair, the even element comes before the odd one, ``a`` before ``b``; the accumulator comes
     last of all, and a NaN that is given before one that arises.
     """
-    for (a0, a1), (b0, b1) in reversed(list(zip(_pairs(a), _pairs(b)))):
-        for number in (a0, b0, a1, b1):
-            if math.isnan(number):
-                bits = np.float32(number).view(np.uint32)
-                return ((bits & np.uint32(0xFFFF0000)) | np.uint32(0x00400000)).view(np.float32)
+    pairs = zip(_pairs(a), _pairs(b))
+    return _last_nan((a0, b0, a1, b1) for (a0, a1), (b0, b1) in pairs)
+
+
+def _tdpbf16ps_nan(profile: Arithmetic, a: Numbers, b: Numbers) -> np.float32:
+    """The NaN that TDPBF16PS makes of a sum that was none before this chunk; it stays.
+
+    That of the sum of even products, else that of the odd ones, else one that arises. Each of both
+    has the NaN of the last product that was given one, ``a`` before ``b``, before one that arises.
+    (The SDM does not say so; the CPU does.)
+    """
+    for left, right in zip(zip(*_pairs(a)), zip(*_pairs(b))):  # even ones, odd ones
+        if (nan := _last_nan(zip(left, right))) is not None:
+            return nan
+        if math.isnan(_fma(profile, left, right)):
+            break
+    return _X86_NAN
+
+
+def _last_nan(products: Iterable[tuple[float, ...]]) -> np.float32 | None:
+    """Of the last ones that hold a NaN the first, made quiet; None where there is none."""
+    for numbers in reversed(list(products)):
+        for number in filter(math.isnan, numbers):
+            bits = np.float32(number).view(np.uint32)
+            return ((bits & np.uint32(0xFFFF0000)) | np.uint32(0x00400000)).view(np.float32)
     return None

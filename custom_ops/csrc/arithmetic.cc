@@ -60,6 +60,13 @@ Arithmetic intel(Step step, int64_t chunk, int64_t long_chunk) {
   return made;
 }
 
+// One that an instruction is: even its NaNs.
+Arithmetic instruction(Step step, int64_t chunk) {
+  Arithmetic made = intel(step, chunk, 0);
+  made.keeps_nan = true;
+  return made;
+}
+
 Arithmetic arm(Step step) {
   Arithmetic made = plain(step);
   made.operands = kBfloat16;
@@ -81,12 +88,8 @@ Arithmetic tensor_core(int64_t group, int32_t bits, const CastSpec& operands,
 
 std::optional<Arithmetic> find_profile(const std::string& name) {
   if (name == "fp32") return plain(kFma);
-  if (name == "avx512_bf16") {
-    Arithmetic made = intel(kOddFirst, 0, 0);
-    made.keeps_nan = true;
-    return made;
-  }
-  if (name == "amx_bf16") return intel(kEvenOdd, 32, 0);
+  if (name == "avx512_bf16") return instruction(kOddFirst, 0);
+  if (name == "amx_bf16") return instruction(kEvenOdd, 32);
   if (name == "arm_bf16") return arm(kPair);
   if (name == "arm_ebf16") return arm(kFusedPair);
   if (name == "torch_cpu_bf16") {

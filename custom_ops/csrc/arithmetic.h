@@ -28,7 +28,7 @@ struct Arithmetic {
   std::optional<CastSpec> operands;
   bool flush;        // subnormals are zero where they are read and where they are written
   bool denormals_in_are_zero;  // where they are read, at least
-  bool keeps_nan;    // NaNs come out as VDPBF16PS gives them; else as 0x7FC00000
+  bool keeps_nan;    // NaNs come out as the instruction gives them; else as 0x7FC00000
   int64_t chunk;     // 0: none
   int64_t long_chunk;
   CastSpec outer;

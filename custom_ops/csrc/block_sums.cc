@@ -7,6 +7,7 @@
 #include "choose_kernel.h"
 #include "exact.h"
 #include "float_environment.h"
+#include "tdpbf16ps.h"
 
 namespace onnxbf {
 namespace {
@@ -168,6 +169,10 @@ bool BlockSums::settle_nans(const Block& block, float* sums) const {
   for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
     if (!tiles_.has_nan(sums)) continue;
     if (block.b == nullptr && arithmetic_.keeps_nan) return false;
+    if (arithmetic_.keeps_nan && arithmetic_.step == kEvenOdd) {
+      find_first_nans(block, row, sums);
+      continue;
+    }
     for (int64_t i = 0; i < rows_of(row); ++i) {
       float* results = sums + i * tiles_.columns;
       for (int64_t j = 0; j < columns; ++j) {
@@ -282,6 +287,32 @@ float BlockSums::nan(const Block& block, int64_t row, int64_t i, const float* b)
     }
   }
   return float_of(kQuietNan | kSign);
+}
+
+// The NaNs of TDPBF16PS: a sum keeps that of the chunk which made it one. The sums of a tile are worked out once more
+// to find that chunk.
+void BlockSums::find_first_nans(const Block& block, int64_t row, float* sums) const {
+  const Block tile{block.batch, row, row + 1, block.column, block.b};
+  alignas(64) float again[kLargestBlock], inner[kLargestBlock];
+  std::fill_n(again, tile_size(), 0.0f);
+  bool found[kLargestBlock] = {};
+  for (int64_t start = 0; start < depth_; start += chunk_) {
+    const int64_t count = std::min(chunk_, depth_ - start);
+    std::fill_n(inner, tile_size(), 0.0f);
+    {
+      const FloatEnvironment environment(arithmetic_.flush);
+      add_products(tile, start, start + count, inner);
+      add(random(tile, row, 0), inner, again);
+    }
+    const float* a = left(tile, row, start);
+    const float* b = block.b + start * tiles_.columns;
+    for (int64_t i = 0; i < tile_size(); ++i) {
+      if (again[i] == again[i] || found[i]) continue;
+      found[i] = true;
+      sums[i] = nan_of_chunk(count, a + i / tiles_.columns, tiles_.rows, b + i % tiles_.columns,
+                             tiles_.columns);
+    }
+  }
 }
 
 }  // namespace onnxbf

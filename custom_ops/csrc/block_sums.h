@@ -73,6 +73,7 @@ class BlockSums {
   void add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const;
   float left_number(const Block& block, int64_t row, int64_t i, int64_t place) const;
   float nan(const Block& block, int64_t row, int64_t i, const float* b) const;
+  void find_first_nans(const Block& block, int64_t row, float* sums) const;
 
   const Kernels& kernels_;
   const TileKernels& tiles_;

@@ -1,14 +1,16 @@
 // Intel's and AMD's own instructions. Each function is compiled for the instruction it needs, the file
 // that includes this one for any CPU.
 //
-// Source: Intel SDM, VCVTNEPS2BF16, VCVTPS2PH and VDPBF16PS.
+// Source: Intel SDM, VCVTNEPS2BF16, VCVTPS2PH, VDPBF16PS and TDPBF16PS.
 #pragma once
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
+#include "amx.h"
 #include "bfloat16_instruction.h"
 #include "cpu_judges.h"
 
@@ -46,6 +48,39 @@ __attribute__((target("avx512f,avx512vl,avx512bf16"))) void dot_bfloat16(
   }
 }
 
+#if defined(ONNXBF_AMX_KERNELS)
+// Adds at most 16 pairs of products to the sums of sixteen dot products: those in the diagonal of a tile.
+ONNXBF_AMX void add_by_tiles(const uint16_t* a, const uint16_t* b, int64_t stride, int64_t pairs,
+                             float* sums) {
+  uint32_t right[kTilePairs][kTileRows];
+  float tile[kTileRows][kTileRows] = {};
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    tile[i][i] = sums[i];
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      __builtin_memcpy(&right[pair][i], b + i * stride + 2 * pair, sizeof(uint32_t));
+    }
+  }
+  const Tiles tiles(pairs);
+  load_tile<0>(tile, kTileBytes);
+  load_tile<4>(a, stride * static_cast<int64_t>(sizeof *a));
+  load_tile<6>(right, kTileBytes);
+  add_tile_products<0, 4, 6>();
+  store_tile<0>(tile, kTileBytes);
+  for (int64_t i = 0; i < kTileRows; ++i) sums[i] = tile[i][i];
+}
+
+void dot_tiles(const uint16_t* a, const uint16_t* b, float* out, int64_t count, int64_t pairs) {
+  const int64_t stride = 2 * pairs;
+  std::fill_n(out, count, 0.0f);
+  for (int64_t i = 0; i < count; i += kTileRows) {
+    for (int64_t pair = 0; pair < pairs; pair += kTilePairs) {
+      const int64_t from = i * stride + 2 * pair;
+      add_by_tiles(a + from, b + from, stride, std::min(kTilePairs, pairs - pair), out + i);
+    }
+  }
+}
+#endif
+
 template <int kMode>
 __attribute__((target("avx,f16c"))) void to_float16(const CastSpec&, const float* in,
                                                     uint16_t* codes, int64_t count) {
@@ -76,7 +111,11 @@ Conversion find_conversion(const CastSpec& spec) {
 }
 
 Dots find_dots(const std::string& arithmetic) {
-  return arithmetic == "avx512_bf16" && executes_bfloat16() ? dot_bfloat16 : nullptr;
+  if (arithmetic == "avx512_bf16" && executes_bfloat16()) return dot_bfloat16;
+#if defined(ONNXBF_AMX_KERNELS)
+  if (arithmetic == "amx_bf16" && has_amx()) return dot_tiles;
+#endif
+  return nullptr;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "exact.h"
 #include "float_environment.h"
 #include "pack.h"
+#include "tdpbf16ps.h"
 
 namespace onnxbf {
 namespace {
@@ -85,13 +86,15 @@ class Summation {
   }
 
   void add_chunks(const Panel& panel, float* total) const {
-    for (int64_t start = 0; start < depth_; start += chunk_) {
-      alignas(64) float inner[kSumWidth] = {};
-      add_terms(panel, start, std::min(start + chunk_, depth_), inner);
-      const FloatEnvironment environment(arithmetic_.flush);
-      add_rounded(panel, arithmetic_.outer, outer_plan_, sums_.inner + start / chunk_, 1, inner,
-                  total);
-    }
+    for (int64_t start = 0; start < depth_; start += chunk_) add_chunk(panel, start, total);
+  }
+
+  void add_chunk(const Panel& panel, int64_t start, float* total) const {
+    alignas(64) float inner[kSumWidth] = {};
+    add_terms(panel, start, std::min(start + chunk_, depth_), inner);
+    const FloatEnvironment environment(arithmetic_.flush);
+    add_rounded(panel, arithmetic_.outer, outer_plan_, sums_.inner + start / chunk_, 1, inner,
+                total);
   }
 
   // Terms [begin, end), a part at a time; groups and pairs, and chunks of kEvenOdd, are not cut.
@@ -171,6 +174,7 @@ class Summation {
   // The NaN that sum `i` of a panel ends with: see onnxbf/dot.py.
   float nan(const Panel& panel, int64_t i) const {
     if (!arithmetic_.keeps_nan) return float_of(kQuietNan);
+    if (arithmetic_.step == kEvenOdd) return first_nan(panel, i);
     alignas(64) float terms[kPart * kSumWidth];
     for (int64_t part = (depth_ - 1) / kPart; part >= 0; --part) {
       const int64_t start = part * kPart, count = std::min(kPart, depth_ - start);
@@ -183,6 +187,20 @@ class Summation {
       }
     }
     return float_of(kQuietNan | kSign);
+  }
+
+  // That of the chunk which made the sum one.
+  float first_nan(const Panel& panel, int64_t i) const {
+    alignas(64) float total[kSumWidth] = {}, terms[kPart * kSumWidth];
+    int64_t start = 0;
+    for (; start + chunk_ < depth_; start += chunk_) {
+      add_chunk(panel, start, total);
+      if (total[i] != total[i]) break;
+    }
+    const int64_t count = std::min(chunk_, depth_ - start);
+    const float one = 1;
+    pack(panel, start, start + count, terms);
+    return nan_of_chunk(count, terms + i, kSumWidth, &one, 0);
   }
 
   const Kernels& kernels_;

@@ -97,6 +97,50 @@ def test_nans_of_vdpbf16ps(a: list[int], b: list[int], wanted: int) -> None:
     assert _bits(dot(PROFILES["avx512_bf16"], left, right)) == wanted
 
 
+NAN_1, NAN_2, LARGE = 0x7FC10000, 0x7FC20000, 0x7F000000
+INFINITE, BELOW_ZERO = 0x7F800000, 0xFF800000
+TDPBF16PS_NANS = [  # of numbers at places of sums of 40, times ones; as a Xeon gave them
+    ({0: NAN_1, 1: NAN_2}, NAN_1),  # of even products before that of odd ones
+    ({30: NAN_1, 1: NAN_2}, NAN_1),
+    ({1: NAN_2}, NAN_2),
+    ({0: NAN_1, 2: NAN_2}, NAN_2),  # of these, the last one's
+    ({1: NAN_1, 3: NAN_2}, NAN_2),
+    ({0: 0xFF810000}, 0xFFC10000),  # made quiet
+    ({0: NAN_1, 32: NAN_2}, NAN_1),  # of the first chunk
+    ({1: NAN_1, 32: NAN_2}, NAN_1),
+    ({0: INFINITE, 2: BELOW_ZERO, 4: NAN_1}, NAN_1),  # one that is given before one that arises
+    ({0: NAN_1, 2: INFINITE, 4: BELOW_ZERO}, NAN_1),
+    ({0: INFINITE, 2: BELOW_ZERO, 1: NAN_1}, 0xFFC00000),  # but of even ones before odd ones
+    ({0: LARGE, 2: LARGE, 4: BELOW_ZERO, 1: NAN_1}, 0xFFC00000),
+    ({0: INFINITE, 1: BELOW_ZERO}, 0xFFC00000),
+    ({0: INFINITE, 32: BELOW_ZERO, 33: INFINITE}, 0xFFC00000),
+    ({0: INFINITE, 32: BELOW_ZERO, 34: NAN_1}, NAN_1),
+    ({0: INFINITE, 31: BELOW_ZERO, 34: NAN_1}, 0xFFC00000),
+]
+
+
+@pytest.mark.parametrize(("numbers", "wanted"), TDPBF16PS_NANS)
+def test_nans_of_tdpbf16ps(numbers: dict[int, int], wanted: int) -> None:
+    left = np.zeros(40, np.uint32)
+    left[list(numbers)] = list(numbers.values())
+    assert _bits(dot(PROFILES["amx_bf16"], left.view(np.float32), [1.0] * 40)) == wanted
+
+
+def test_a_nan_of_tdpbf16ps_is_the_left_one() -> None:
+    left, right = (np.array([nan, 0], np.uint32).view(np.float32) for nan in (NAN_1, NAN_2))
+    assert _bits(dot(PROFILES["amx_bf16"], left, right)) == NAN_1
+    assert _bits(dot(PROFILES["amx_bf16"], right, left)) == NAN_2
+
+
+def test_a_chunk_of_tdpbf16ps_is_not_filled_up() -> None:
+    """A sum flushed to -0 stays so when a short chunk adds -0; zeros beside that would add +0."""
+    whole, tiny = [0.0] * 31, 2.0**-100
+    a = [2.0**-126, *whole, -(2.0**-126 + 2.0**-133), *whole, tiny, tiny]
+    b = [1.0, *whole, 1.0, *whole, -tiny, -tiny]
+    assert _bits(dot(PROFILES["amx_bf16"], a, b)) == 0x80000000
+    assert _bits(dot(PROFILES["amx_bf16"], [*a, 0.0, 0.0], [*b, 0.0, 0.0])) == 0
+
+
 def test_an_odd_one_out_has_zeros_beside_it() -> None:
     """VDPBF16PS takes pairs: +0 is added to what was flushed to -0, and only then."""
     a, b = [2.0**-100, 0.0, 0.0], [-(2.0**-100), 0.0, -1.0]

@@ -68,6 +68,17 @@ def test_a_nan_that_vdpbf16ps_gives_is_found_far_back() -> None:
         assert [hex(bits) for bits in got] == ["0xffc10000", "0xffc00000"]
 
 
+def test_a_nan_that_tdpbf16ps_gives_is_found_far_back() -> None:
+    """That of the chunk which makes the sum one, whatever follows."""
+    x = np.ones((3, 1000), np.float32)
+    x[0, 700], x[0, 800] = np.array([0xFF812345, 0x7FC20000], np.uint32).view(np.float32)
+    x[1, 3], x[1, 4], x[1, 900] = np.inf, -np.inf, np.nan
+    x[2, 999] = np.nan
+    for used in SETS:
+        got = used.sums(x, PROFILES["amx_bf16"], 1).view(np.uint32)
+        assert [hex(bits) for bits in got] == ["0xffc10000", "0xffc00000", "0x7fc00000"]
+
+
 def test_an_unknown_profile_is_refused() -> None:
     wrong = PROFILES["exact"].__class__("half", "no kernel has it")
     with pytest.raises(UnsupportedError, match="No kernel computes as half"):
