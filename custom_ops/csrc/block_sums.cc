@@ -60,27 +60,28 @@ SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) c
           static_cast<uint64_t>(rounding)};
 }
 
-void BlockSums::compute(const Block& block, float* sums) const {
-  const bool starts = stands_ && arithmetic_.chunk == 0 && depth_ > 0;  // tiles do, at the first product
-  if (!starts) std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
+uint32_t BlockSums::compute(const Block& block, float* sums) const {
   const FloatEnvironment environment(arithmetic_.flush);
+  if (stands_ && arithmetic_.chunk == 0 && depth_ > 0) return add_standing(block, 0, depth_, sums);
+  std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
   if (adds_to_bfloat16()) {
     add_short_chunks(block, sums);
   } else {
     arithmetic_.chunk == 0 ? add_products(block, 0, depth_, sums) : add_chunks(block, sums);
   }
+  return kUnknownMagnitude;
 }
 
 // Adds the products [begin, end) to the sums of all tiles, those of a part at a time.
 void BlockSums::add_products(const Block& block, int64_t begin, int64_t end, float* sums) const {
+  if (stands_) {
+    add_standing(block, begin, end, sums);
+    return;
+  }
   const int64_t length = is_divisible_step() ? kDepthBlock : std::max<int64_t>(end - begin, 1);
   for (int64_t start = begin; start < end; start += length) {
     if (has_instruction()) {
       add_pairs(block, start, std::min(length, end - start), sums);
-      continue;
-    }
-    if (stands_) {
-      add_standing(block, start, std::min(start + length, end), sums);
       continue;
     }
     const float* b = block.b + (start - block.begin) * tiles_.columns;
@@ -97,16 +98,45 @@ bool BlockSums::may_stand() const {
          kernel() == tiles_.float32 && product_.b.images == nullptr && a_->may_stand();
 }
 
-void BlockSums::add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const {
+// The largest magnitude is that of sums that end.
+uint32_t BlockSums::add_standing(const Block& block, int64_t begin, int64_t end,
+                                 float* sums) const {
   const Factor& a = product_.a;
   const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
-  const float* from = a.matrices[matrix] + begin;
-  const float* b = block.b + (begin - block.begin) * tiles_.columns;
-  for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
-    tiles_.standing({rows_of(row), end - begin, arithmetic_.step == kOddFirst, arithmetic_.flush,
-                     begin == 0, from + row * tiles_.rows * a.outer_stride, a.outer_stride,
-                     b, sums});
+  const float* from = a.matrices[matrix];
+  uint32_t largest = 0;
+  for (int64_t start = begin; start < end; start += kDepthBlock) {
+    const int64_t stop = std::min(start + kDepthBlock, end);
+    StandingTile tile{};
+    tile.count = stop - start;
+    tile.odd_first = arithmetic_.step == kOddFirst;
+    tile.flush = arithmetic_.flush;
+    tile.starts = start == 0;
+    tile.ends = stop == depth_;
+    tile.a_row = a.outer_stride;
+    tile.b = block.b + (start - block.begin) * tiles_.columns;
+    tile.ahead = block.ahead->places();
+    for (int64_t row = block.first; row < block.last; ++row) {
+      tile.rows = rows_of(row);
+      tile.a = from + row * tiles_.rows * a.outer_stride + start;
+      tile.sums = sums + (row - block.first) * tile_size();
+      largest = std::max(largest, tiles_.standing(tile));
+    }
   }
+  return largest;
+}
+
+void BlockSums::ask_ahead(const Block& block, Ahead& ahead) const {
+  const Factor& a = product_.a;
+  const int64_t first = block.last * tiles_.rows;
+  const int64_t rows = std::min((block.last - block.first) * tiles_.rows, product_.rows - first);
+  if (rows <= 0 || a.outer_stride != product_.inner) return;
+  const int64_t floats = rows * a.outer_stride, step = 2 * kCacheLine;
+  const int64_t panels = divide_up(product_.columns, tiles_.columns);
+  const int64_t begin = floats * block.column / panels / step;
+  const int64_t end = divide_up(floats * (block.column + 1) / panels, step);
+  const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
+  ahead.add(a.matrices[matrix] + first * a.outer_stride + begin * step, step, end - begin);
 }
 
 bool BlockSums::is_direct() const {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ahead.h"
 #include "gemm.h"
 #include "pack.h"
 
@@ -17,7 +18,10 @@ struct Block {
   int64_t batch, first, last, column;  // panels
   const float* b;                      // that of `column`,
   int64_t begin = 0;                   // from this product on
+  Ahead* ahead = nullptr;              // where a stands: what its tiles are to ask for
 };
+
+constexpr uint32_t kUnknownMagnitude = UINT32_MAX;
 
 class BlockSums {
  public:
@@ -31,6 +35,7 @@ class BlockSums {
   }
   // Whether a may be read where it stands, its numbers allowing.
   bool may_stand() const;
+  bool stands() const { return stands_; }
 
   int64_t depth() const { return depth_; }  // products of each sum, those that fill up a pair among them
   int64_t tile_size() const { return tiles_.rows * tiles_.columns; }
@@ -40,8 +45,9 @@ class BlockSums {
   // Whether a sum may be left and gone on with anywhere, but for within a pair.
   bool is_divisible() const { return is_divisible_step() && arithmetic_.chunk == 0; }
 
-  // The sums of all products, of at most kRowBlock rows.
-  void compute(const Block& block, float* sums) const;
+  // The sums of all products, of at most kRowBlock rows; their largest magnitude, above kInfinity where
+  // one is NaN, or kUnknownMagnitude.
+  uint32_t compute(const Block& block, float* sums) const;
   // Adds the products [begin, end) to the sums of all tiles, those of a part at a time. The caller has set
   // the floating-point environment.
   void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const;
@@ -50,6 +56,8 @@ class BlockSums {
   // Adds `count` products of an image, the first of which is the product `begin` of their sums. As above.
   void add_direct(const Block& block, int64_t begin, int64_t count, const float* image,
                   const int64_t* inner, const DirectColumns& columns, float* sums) const;
+  // Where a stands: what the block below this one reads of it, a part of it for each panel of b.
+  void ask_ahead(const Block& block, Ahead& ahead) const;
   // Makes NaNs what the profile says. False where that takes panels of b, and there are none.
   bool settle_nans(const Block& block, float* sums) const;
 
@@ -70,7 +78,7 @@ class BlockSums {
   TileFunction kernel() const;
   void exact(int64_t count, const float* a, const float* b, float* sums) const;
   void aligned(int64_t count, const float* a, const float* b, float* sums) const;
-  void add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const;
+  uint32_t add_standing(const Block& block, int64_t begin, int64_t end, float* sums) const;
   float left_number(const Block& block, int64_t row, int64_t i, int64_t place) const;
   float nan(const Block& block, int64_t row, int64_t i, const float* b) const;
   void find_first_nans(const Block& block, int64_t row, float* sums) const;

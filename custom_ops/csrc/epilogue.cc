@@ -91,14 +91,12 @@ class LineRunner {
 
 }  // namespace
 
-void Epilogue::prefetch(const Part& part) const {
-  constexpr int64_t kLine = 16;  // floats
-  for (const Other& other : others_) {
-    if (other.period <= columns_) continue;
-    for (int64_t i = 0; i < part.lines; ++i) {
-      const float* from = other.numbers + place_of(other.period, columns_, part, i);
-      for (int64_t j = 0; j < part.columns; j += kLine) __builtin_prefetch(from + j);
-    }
+void Epilogue::ask_ahead(const Part& part, Ahead& ahead) const {
+  for (const auto& [numbers, period] : others_) {
+    if (period <= columns_) continue;
+    const int64_t place = place_of(period, columns_, part, 0);
+    const int64_t left = (period - place + part.column) / columns_;  // lines, before it repeats
+    ahead.add(numbers + place, columns_, std::min(left, part.lines));
   }
 }
 

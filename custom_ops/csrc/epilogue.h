@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "ahead.h"
 #include "elementwise.h"
 #include "gemm.h"
 
@@ -32,8 +33,8 @@ class Epilogue {
            int64_t columns)
       : kernels_(kernels), program_(program), others_(others), columns_(columns) {}
 
-  // Asks for what a part will read: it stands line by line, which the CPU does not foresee.
-  void prefetch(const Part& part) const;
+  // What a part will read: it stands line by line, which the CPU does not foresee.
+  void ask_ahead(const Part& part, Ahead& ahead) const;
   // In place. What stands beyond the columns of a line is computed, too.
   void run(const Part& part, float* results) const;
   // The same of all results of a product, where they are written.

@@ -108,7 +108,9 @@ class ImageMultiplication : public Multiplication {
     alignas(64) float sums[kLargestBlock];
     std::fill_n(sums, (block.last - block.first) * sums_.tile_size(), 0.0f);
     const auto direct = static_cast<int64_t>(order_.size());
-    results_.prefetch(block);
+    Ahead ahead;
+    results_.ask_ahead(block, ahead);
+    ahead.ask_for_all();
     if (direct < sums_.depth()) {
       b_.fill(block.batch, block.column, direct, sums_.depth(), panel);
     }

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 
-#include "gradients.h"
 #include "aligned.h"
 #include "block.h"
 #include "direct.h"
+#include "gradients.h"
 #include "panels.h"
 #include "plan.h"
 #include "range.h"
@@ -83,6 +83,14 @@ struct SmallTile {
 // The sums of such products, from 0 on. Returns their largest magnitude, above kInfinity where one is NaN.
 using SmallFunction = uint32_t (*)(const SmallTile& tile);
 
+constexpr int64_t kCacheLine = 64 / sizeof(float);  // floats
+
+// So many places, which are `step` floats apart: of each, two cache lines are asked for before they are needed.
+struct Places {
+  const float* from;
+  int64_t step, count;
+};
+
 // Adds `count` products to each of a tile of sums of which so many rows are used, in FP32. `b` is a panel; of
 // the left factor, a row's numbers stand side by side.
 struct StandingTile {
@@ -90,12 +98,15 @@ struct StandingTile {
   bool odd_first;  // of each two products of a panel, the second stands first
   bool flush;      // see Arithmetic
   bool starts;     // sums are zero, whatever stands there
+  bool ends;       // their largest magnitude is asked for
   const float* a;
   int64_t a_row;  // from row to row
   const float* b;
   float* sums;
+  Places* ahead;  // asked for meanwhile, one after the other: those asked for are taken away. The last do not end
 };
-using StandingFunction = void (*)(const StandingTile& tile);
+// Their largest magnitude at last, above kInfinity where one is NaN, if it is asked for.
+using StandingFunction = uint32_t (*)(const StandingTile& tile);
 
 // Which bits are set in some of the numbers.
 using BitsFunction = uint32_t (*)(const float* numbers, int64_t count);

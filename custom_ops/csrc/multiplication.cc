@@ -66,10 +66,17 @@ void Multiplication::compute_packed(const ParallelFor& parallel) const {
 
 void Multiplication::compute(const Block& block) const {
   alignas(64) float sums[kLargestBlock];
-  results_.prefetch_all(block);
-  sums_.compute(block, sums);
-  const FloatEnvironment nearest(false);
-  finish(block, sums);
+  Ahead ahead;
+  results_.ask_ahead(block, ahead);
+  Block own = block;
+  own.ahead = &ahead;
+  if (sums_.stands()) {
+    sums_.ask_ahead(block, ahead);
+  } else {
+    ahead.ask_for_all();
+  }
+  const uint32_t largest = sums_.compute(own, sums);
+  finish(block, sums, largest);
 }
 
 void Multiplication::clear(const Panels& sums) const {
@@ -87,9 +94,9 @@ void Multiplication::for_tiles(const ParallelFor& parallel,
   });
 }
 
-bool Multiplication::finish(const Block& block, float* sums) const {
-  if (!sums_.settle_nans(block, sums)) return false;
-  results_.finish(block, sums);
+bool Multiplication::finish(const Block& block, float* sums, uint32_t largest) const {
+  if (largest > kInfinity && !sums_.settle_nans(block, sums)) return false;
+  results_.finish(block, sums, largest);
   return true;
 }
 

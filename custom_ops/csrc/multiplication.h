@@ -38,8 +38,9 @@ class Multiplication {
   // Calls body(block, panel of b) for all tiles, some at a time.
   void for_tiles(const ParallelFor& parallel,
                  const std::function<void(const Block&, int64_t)>& body) const;
-  // From sums to results. False where NaNs need panels of b, and there are none.
-  bool finish(const Block& block, float* sums) const;
+  // From sums, whose largest magnitude is known or not, to results. False where NaNs need panels of b, and
+  // there are none.
+  bool finish(const Block& block, float* sums, uint32_t largest = kUnknownMagnitude) const;
   bool finish_all(const Panels& sums, const ParallelFor& parallel) const;
 
   const Kernels& kernels_;

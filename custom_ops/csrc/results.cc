@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "float_environment.h"
 #include "pack.h"
 
 namespace onnxbf {
@@ -12,36 +13,34 @@ Results::Results(const Kernels& kernels, const Arithmetic& arithmetic, const Pro
       product_(product),
       sums_cast_(kernels),
       result_cast_(kernels),
-      both_casts_(kernels) {
+      both_casts_(kernels),
+      flushes_(arithmetic.flush) {
   sums_cast_.add(arithmetic.result);
   result_cast_.add(product.result);
   both_casts_.add(arithmetic.result);
   both_casts_.add(product.result);
 }
 
-void Results::prefetch(const Block& block) const {
-  constexpr int64_t kLine = 16;  // floats
-  const int64_t last = std::min(block.last * tiles_.rows, product_.rows);
-  for (int64_t row = block.first * tiles_.rows; row < last; ++row) {
-    const float* to = product_.out_row(block.batch, row) + block.column * tiles_.columns;
-    for (int64_t j = 0; j < tiles_.columns; j += kLine) __builtin_prefetch(to + j, 1);
-  }
+void Results::ask_ahead(const Block& block, Ahead& ahead) const {
+  if (!stores_rows() && product_.then == nullptr) return;
+  const Epilogue::Part results = part(block);
+  const int64_t row = block.first * tiles_.rows;
+  ahead.add(product_.out_row(block.batch, row) + results.column, product_.row_stride(), results.lines);
+  if (product_.then != nullptr) product_.then->ask_ahead(results, ahead);
 }
 
-void Results::prefetch_all(const Block& block) const {
-  if (stores_rows() || product_.then != nullptr) prefetch(block);
-  if (product_.then != nullptr) product_.then->prefetch(part(block));
-}
-
-void Results::finish(const Block& block, float* sums) const {
+void Results::finish(const Block& block, float* sums, uint32_t largest) const {
   const int64_t first_column = block.column * tiles_.columns;
   const int64_t columns = std::min(tiles_.columns, product_.columns - first_column);
   const int64_t first_row = block.first * tiles_.rows;
   const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first_row;
   float* out = product_.out_row(block.batch, first_row) + first_column;
   if (stores_rows()) {
-    return both_casts_(sums, tiles_.columns, rows, columns, out, product_.row_stride());
+    const uint32_t known = flushes_ ? std::min(largest, kInfinity) : kInfinity;
+    return both_casts_.round_up_to(known, sums, tiles_.columns, rows, columns, out,
+                                   product_.row_stride());
   }
+  const FloatEnvironment nearest(false);
   const int64_t count = rows * tiles_.columns;
   sums_cast_(sums, count);
   const bool scales = product_.alpha != 1 || product_.c != nullptr;

@@ -12,13 +12,11 @@ class Results {
  public:
   Results(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product);
 
-  // Asks for where results go, which has to come from memory, too.
-  void prefetch(const Block& block) const;
-  // For all that a block will read and write beside its sums, where that is worth it.
-  void prefetch_all(const Block& block) const;
-  // From sums, which may be written to, to results. What stands beyond columns is rounded, too. The caller
-  // has set the floating-point environment.
-  void finish(const Block& block, float* sums) const;
+  // What a block will read and write beside its sums, which has to come from memory, too.
+  void ask_ahead(const Block& block, Ahead& ahead) const;
+  // From sums, which may be written to, to results. What stands beyond columns is rounded, too. `largest`:
+  // magnitude of the sums, if that is known, else above kInfinity.
+  void finish(const Block& block, float* sums, uint32_t largest) const;
 
  private:
   bool is_in_order() const {
@@ -34,6 +32,7 @@ class Results {
   const Product& product_;
   Casts sums_cast_, result_cast_;  // before and after what is added
   Casts both_casts_;               // one after the other
+  bool flushes_;                   // there are no subnormal sums
 };
 
 }  // namespace onnxbf

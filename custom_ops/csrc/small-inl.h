@@ -1,8 +1,7 @@
 // Tiles of small products, whose factors are read where they stand: see small.h.
 #pragma once
 
-#include "gemm-inl.h"
-#include "instruction_sets.h"
+#include "float_tile-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
 namespace {
@@ -30,17 +29,14 @@ uint32_t small_tile(const SmallTile& tile) {
     };
     step.of_rows(of_row, right, registers.sums);
   }
-  Word largest{};
   ONNXBF_UNROLL
   for (int64_t row = 0; row < kCount; ++row) {
     ONNXBF_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) {
-      const Float sum = registers.sums[row][v];
-      largest = larger_of(largest, bits_of(sum) & ~kSign);
-      store(tile.sums + row * tile.sums_row + v * kLanes, sum);
+      store(tile.sums + row * tile.sums_row + v * kLanes, registers.sums[row][v]);
     }
   }
-  return largest_lane(largest);
+  return registers.largest();
 }
 
 }  // namespace
