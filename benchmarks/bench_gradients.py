@@ -37,6 +37,7 @@ ONNX = (  # of ONNX's domain in ONNX Runtime
     "LayerNormalization",
     "MaxPool",
     "MaxPoolGrad",
+    "ReduceSum",
     "SoftmaxCrossEntropyLoss",
 )
 INDICES = "indices"
@@ -121,6 +122,9 @@ def nodes() -> Iterator[Pair]:
     yield single("LayerNormalization", "transformer", feeds, ("y", "mean", "inverse"), axis=-1)
     scores = {name: abs(normal(BATCH, 4, LENGTH, LENGTH)) for name in ("dy", "y")}
     yield single("SoftmaxGrad_13", "transformer", scores, ("dx",), axis=-1)
+    for columns in (VOCABULARY, 4 * WIDTH, WIDTH):
+        feeds = {"dy": normal(BATCH, LENGTH, columns), "axes": np.array([0, 1])}
+        yield single("ReduceSum", f"bias of {columns}", feeds, ("db",), keepdims=0)
     for rows in (1000, 30000):
         indices = np.random.default_rng(0).integers(0, rows, (BATCH, LENGTH))
         feeds = {"shape": np.array([rows, WIDTH]), "indices": indices, "dy": normal(*shape)}

@@ -94,7 +94,9 @@ class SumOp(OpRun):
 
 
 class ReduceSum(SumOp):
-    """ONNX's ReduceSum."""
+    """ONNX's ReduceSum; where no profile is named, in float32, in order."""
+
+    unnamed = "fp32"
 
     def _run(
         self,
@@ -110,7 +112,7 @@ class ReduceSum(SumOp):
         seed: int = 0,
         node: int = 0,
     ) -> tuple[Floats]:
-        x, profile = cast_as(x, cast_a), self.profile(arithmetic)
+        x, profile = cast_as(x, cast_a), self.profile(arithmetic or self.unnamed)
         wanted = [] if axes is None else axes.tolist()
         if not wanted and noop_with_empty_axes:
             return (cast_as(x, cast_y),)
@@ -126,6 +128,8 @@ class ReduceSum(SumOp):
 
 class ReduceMean(ReduceSum):
     """ONNX's ReduceMean: the sum, divided by how many numbers it is of."""
+
+    unnamed = ""
 
     def finish(self, found: Floats, count: int) -> Floats:
         return _mean(found, count)

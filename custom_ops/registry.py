@@ -205,7 +205,7 @@ OPS: dict[str, CustomOp] = {
             "ReduceSum",
             ("x", "axes?", "step?"),
             {**SUM_DEFAULTS, **_REDUCTION},
-            "ONNX's ReduceSum under an arithmetic profile",
+            "ONNX's ReduceSum under an arithmetic profile, or in float32, in order",
         ),
         CustomOp(
             "ReduceMean",

@@ -1,9 +1,10 @@
 """Hand what ONNX Runtime computes slowly in training, gradients above all, to kernels of our own.
 
-Of the CPU kernels of ONNX Runtime 1.19, those below use one thread or no vectors. Ours have the
-same inputs, outputs and attributes under the same names in the domain ``ai.onnxbf``, so a node
-changes its domain and nothing else: but MaxPoolGrad is told the sizes of what it gives, which ONNX
-Runtime takes from the graph. benchmarks/bench_gradients.py measures both.
+Of the CPU kernels of ONNX Runtime 1.19, those below use one thread or no vectors, or read memory
+more slowly than it can be read (ReduceSum). Ours have the same inputs, outputs and attributes under
+the same names in the domain ``ai.onnxbf``, so a node changes its domain and nothing else: but
+MaxPoolGrad is told the sizes of what it gives, which ONNX Runtime takes from the graph.
+benchmarks/bench_gradients.py measures both.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
-from onnxbf.graph import all_graphs
+from onnxbf.graph import all_graphs, constant_of
 from onnxbf.operators import STANDARD_DOMAINS
 from onnxbf.passes.base import GraphPass
 
 _ORIGIN = "com.microsoft"
 _ONNX = frozenset(  # of ONNX's domain there
-    {"LayerNormalization", "MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss"}
+    {"LayerNormalization", "MaxPool", "MaxPoolGrad", "ReduceSum", "SoftmaxCrossEntropyLoss"}
 )
 _SIZES = "spatial"
 _FEWEST_MAPS, _LARGEST_RANK = 8, 5
@@ -106,6 +107,17 @@ def _softmax_gradient(node: ir.Node) -> bool:
     return node.attributes.get_int("axis", -1) in (-1, len(y.shape) - 1)
 
 
+def _sum(node: ir.Node) -> bool:
+    """Only over the first dimensions, not over all: so are biases' gradients summed."""
+    x, axes = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
+    tensor = None if axes is None else constant_of(axes)
+    if x is None or x.shape is None or tensor is None or not _are_floats(node, 0):
+        return False
+    rank = len(x.shape)
+    summed = sorted(axis % rank for axis in tensor.numpy().ravel().tolist()) if rank else []
+    return 0 < len(summed) < rank and summed == [*range(len(summed))]
+
+
 def _sizes(image: ir.Value) -> list[int]:
     """The height and the width, where both are known; else empty."""
     sizes = () if image.shape is None else image.shape[2:]
@@ -160,6 +172,7 @@ _COVERED: dict[str, Callable[[ir.Node], bool]] = {
     "LayerNormalizationGrad": _layer_norm_gradient,
     "MaxPool": _pool,
     "MaxPoolGrad": _pool_gradient,
+    "ReduceSum": _sum,
     "SoftmaxGrad_13": _softmax_gradient,
     "SoftmaxCrossEntropyLoss": _loss,
     "SoftmaxCrossEntropyLossGrad": _loss_gradient,

@@ -16,7 +16,13 @@ from onnxbf.custom_ops.registry import DOMAIN
 from tests.small_models import model, value
 
 Arrays = Mapping[str, NDArray[Any]]
-_ONNX = ("MaxPool", "MaxPoolGrad", "SoftmaxCrossEntropyLoss", "LayerNormalization")
+_ONNX = (
+    "MaxPool",
+    "MaxPoolGrad",
+    "SoftmaxCrossEntropyLoss",
+    "LayerNormalization",
+    "ReduceSum",
+)
 
 
 @dataclass(frozen=True)
@@ -263,6 +269,17 @@ def _softmax(*shape: int, axis: int = -1) -> Case:
     return Case(f"{shape}, {axis}", "SoftmaxGrad_13", feeds, ("dx",), magnitudes, attributes)
 
 
+def _sum(*shape: int, axes: int, keepdims: int = 0) -> Case:
+    feeds = {"dy": _normal(0, *shape), "axes": np.arange(axes)}
+
+    def magnitudes(feeds: Arrays) -> Arrays:
+        return {"db": np.abs(feeds["dy"]).sum(tuple(range(axes)), keepdims=bool(keepdims))}
+
+    name, attributes = f"{shape}, {axes}", {"keepdims": keepdims}
+    terms = int(np.prod(shape[:axes]))
+    return Case(name, "ReduceSum", feeds, ("db",), magnitudes, attributes, terms)
+
+
 _POOLED: dict[str, tuple[list[int], dict[str, Any]]] = {
     "halves": ([3, 5, 32, 32], {"kernel_shape": [2, 2], "strides": [2, 2]}),
     "halves of odd images": ([2, 3, 7, 17], {"kernel_shape": [2, 2], "strides": [2, 2]}),
@@ -389,6 +406,11 @@ CASES: list[Case] = [
     _softmax(3, 1),
     _softmax(0, 8),
     _softmax(3, 9001),
+    _sum(3, 7, 129, axes=2),
+    _sum(6, 530, axes=1),
+    _sum(11, 4, 9, axes=1, keepdims=1),
+    _sum(2, 3, 1, axes=2),
+    _sum(0, 5, axes=1),
     *(_pool(name) for name in _POOLED),
     *(_pool_gradient(name) for name in _POOLED),
     *(_loss(name) for name in _LOSSES),

@@ -176,6 +176,8 @@ struct SumKernels {
   void (*pairwise)(int64_t first, int64_t count, const float* terms, float* waiting);
   void (*pairwise_total)(int64_t count, const float* waiting, float* sums);
   SumAlignedFunction aligned;
+  // Adds lines of `width` terms each to as many sums, one after the other.
+  void (*lines)(const float* from, int64_t stride, int64_t count, int64_t width, float* sums);
   SumStochasticFunction stochastic_wide, stochastic_narrow;
   // out = e^(x - shift), rounded once (exponential.h), the difference rounded before; from number to
   // number, `shift` moves on by `shift_step`.

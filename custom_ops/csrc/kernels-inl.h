@@ -120,6 +120,7 @@ const Kernels kernels = {
         sum_pairwise,
         pairwise_total,
         sum_aligned,
+        sum_lines,
         sum_stochastic<WideExponent<kStochastic>>,
         sum_stochastic<NarrowExponent<kStochastic>>,
         exponentials,

@@ -49,6 +49,38 @@ void sum_float32(const Plan&, bool flush, int64_t count, const float* terms, flo
   sum_by(AddFloat32{flush}, count, terms, sums);
 }
 
+// Adds so many lines: of each sum, all terms while it is in a register.
+template <int64_t kLines>
+inline void add_lines(const float* from, int64_t stride, int64_t width, float* sums) {
+  constexpr int64_t kAhead = 2 * kLines;  // where lines are long, the CPU foresees the next ones too late
+  const auto body = [=](int64_t i) {
+    Float sum = load<Float>(sums + i);
+    ONNXBF_UNROLL
+    for (int64_t line = 0; line < kLines; ++line) {
+      if constexpr (sizeof(Word) >= 32) __builtin_prefetch(from + (line + kAhead) * stride + i);
+      sum = sum + load<Float>(from + line * stride + i);
+    }
+    store(sums + i, sum);
+  };
+  const auto tail = [=](int64_t i, int64_t rest) {
+    Float sum = load_some(sums + i, rest);
+    for (int64_t line = 0; line < kLines; ++line) {
+      sum = sum + load_some(from + line * stride + i, rest);
+    }
+    store_some(sums + i, sum, rest);
+  };
+  for_lanes(width, body, tail);
+}
+
+void sum_lines(const float* from, int64_t stride, int64_t count, int64_t width, float* sums) {
+  constexpr int64_t kTogether = 4;
+  int64_t line = 0;
+  for (; line + kTogether <= count; line += kTogether) {
+    add_lines<kTogether>(from + line * stride, stride, width, sums);
+  }
+  for (; line < count; ++line) add_lines<1>(from + line * stride, stride, width, sums);
+}
+
 void sum_bfloat16(const Plan&, bool, int64_t count, const float* terms, float* sums) {
   sum_by(AddBfloat16{}, count, terms, sums);
 }

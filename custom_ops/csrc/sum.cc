@@ -7,6 +7,7 @@
 #include "exact.h"
 #include "float_environment.h"
 #include "pack.h"
+#include "sum_lines.h"
 #include "tdpbf16ps.h"
 
 namespace onnxbf {
@@ -234,6 +235,7 @@ Sums make_sums(const SumShape& shape, const float* data, float* out) {
 void sum(const Kernels& kernels, const Arithmetic& arithmetic, const Sums& sums,
          const ParallelFor& parallel) {
   if (sums.count == 0 || sums.terms.matrices.empty()) return;
+  if (go_along_lines(arithmetic, sums)) return sum_lines(kernels, sums, parallel);
   Summation(kernels, arithmetic, sums).run(parallel);
 }
 

@@ -5,8 +5,9 @@
 namespace onnxbf {
 namespace {
 
-Arithmetic read_arithmetic(const ort::KernelAttributes& node) {
-  const std::string text = node.text("arithmetic");
+Arithmetic read_arithmetic(const ort::KernelAttributes& node, const char* unnamed) {
+  const std::string named = node.text("arithmetic");
+  const std::string text = named.empty() && unnamed != nullptr ? unnamed : named;
   try {
     return parse_arithmetic(text);
   } catch (const std::invalid_argument& error) {
@@ -26,8 +27,8 @@ std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char*
   }
 }
 
-ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node)
-    : arithmetic(read_arithmetic(node)),
+ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node, const char* unnamed)
+    : arithmetic(read_arithmetic(node, unnamed)),
       cast_a(read_cast(node, "cast_a")),
       cast_b(read_cast(node, "cast_b")),
       cast_y(read_cast(node, "cast_y")),

@@ -14,7 +14,8 @@ std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char*
 
 struct ComputeAttributes {
   // Throws ort::Error if an attribute is not what it may be.
-  explicit ComputeAttributes(const ort::KernelAttributes& node);
+  // `unnamed`: the profile where none is named; nullptr: there must be one.
+  explicit ComputeAttributes(const ort::KernelAttributes& node, const char* unnamed = nullptr);
 
   // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads. `step`:
   // the index of the input of this name.

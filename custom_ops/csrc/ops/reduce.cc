@@ -52,7 +52,7 @@ void bring_together(const float* x, const Shape& shape, const std::vector<bool>&
   }
 }
 
-// ONNX's ReduceSum and ReduceMean under an arithmetic profile.
+// ONNX's ReduceSum and ReduceMean under an arithmetic profile; sums under none are in float32, in order.
 template <bool kMean>
 class Reduce {
  public:
@@ -65,7 +65,7 @@ class Reduce {
   static void infer(const ort::Inference&) {}
 
   explicit Reduce(const ort::KernelAttributes& node)
-      : compute_(node),
+      : compute_(node, kMean ? nullptr : "fp32"),
         name_(node.node_name()),
         keeps_dims_(node.integer("keepdims", 1, 0, 1) == 1),
         may_keep_all_(node.integer("noop_with_empty_axes", 0, 0, 1) == 1) {}

@@ -59,6 +59,22 @@ def test_sums_are_products_with_ones(text: str) -> None:
     assert same_bits(used.sums(turned, profile, 0, key=key, threads=2), wanted)
 
 
+@pytest.mark.parametrize("shape", [(9, 1100), (2051, 37), (7, 16), (3, 513), (4, 1), (0, 5)])
+def test_lines_are_summed_in_order(shape: tuple[int, int]) -> None:
+    """In float32, NumPy adds line by line, too."""
+    for make in operands.ALL:
+        x = make(np.random.default_rng(5), shape)
+        with np.errstate(all="ignore"):
+            wanted = np.zeros(shape[1], np.float32)
+            for line in x:
+                wanted += line
+        wanted = np.where(np.isnan(wanted), np.uint32(0x7FC00000).view(np.float32), wanted)
+        for used in SETS:
+            for threads in (1, 3):
+                got = used.sums(x, PROFILES["fp32"], 0, threads=threads)
+                assert same_bits(got, wanted), (used.name, threads)
+
+
 def test_a_nan_that_vdpbf16ps_gives_is_found_far_back() -> None:
     x = np.ones((2, 1000), np.float32)
     x[0, 700] = np.uint32(0xFF812345).view(np.float32)

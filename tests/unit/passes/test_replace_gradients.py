@@ -19,7 +19,7 @@ from onnxbf.report import Report
 from onnxbf.training.graphs import build_graphs
 
 MODELS = Path(__file__).parents[2] / "models"
-NAMES = {"LayerNormalization", *(op.name for op in TRAINING_OPS)}
+NAMES = {"LayerNormalization", "ReduceSum", *(op.name for op in TRAINING_OPS)}
 
 
 def replaced(model: ir.Model) -> ir.Model:
@@ -131,6 +131,44 @@ def test_what_our_kernels_do_not_offer_is_left_alone(node: str) -> None:
         [node] {node}
     }}""")
     assert domains(replaced(model)) == domains(model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "replaced_"),
+    [
+        ("2, 3, 4", [0, 1], True),
+        ("2, n, 4", [-2, -3], True),
+        ("2, 3, 4", [0], True),
+        ("2, 3, 4", [1], False),
+        ("2, 3, 4", [0, 2], False),
+        ("2, 3, 4", [0, 1, 2], False),
+        ("2, 3, 4", [], False),
+    ],
+)
+def test_sums_over_the_first_dimensions_are_ours(
+    shape: str, axes: list[int], replaced_: bool
+) -> None:
+    model = parsed(f"""float[{shape}] x) => (float[m] y)
+        <int64[{len(axes)}] axes = {{{", ".join(map(str, axes))}}}> {{
+        [sum] y = ReduceSum <keepdims = 0> (x, axes)
+    }}""")
+    found = replaced(model)
+    assert domains(found) == {"sum": "ai.onnxbf" if replaced_ else ""}
+    assert not convert(found, "bf16")[1].already_converted
+    restore_gradients(found)
+    assert domains(found) == domains(model)
+
+
+def test_sums_over_axes_that_nobody_knows_or_under_a_profile_are_left_alone() -> None:
+    model = parsed("""float[2, 3] x, int64[1] axes) => (float[n] y, float[m] z)
+        <int64[1] first = {0}> {
+        [unknown] y = ReduceSum (x, axes)
+        [profiled] z = ai.onnxbf.ReduceSum <arithmetic = "fp32"> (x, first)
+    }""")
+    found = replaced(model)
+    assert domains(found) == domains(model)
+    restore_gradients(found)
+    assert domains(found) == domains(model)
 
 
 def test_other_types_are_left_alone() -> None:
