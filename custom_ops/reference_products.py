@@ -17,7 +17,7 @@ from onnxbf.custom_ops.elementwise import parse_program
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.dot import dot
 from onnxbf.errors import ModelError, OnnxbfError
-from onnxbf.formats import parse_cast
+from onnxbf.formats import FLOAT32, Cast, parse_cast
 from onnxbf.philox import accumulator_words
 from onnxbf.rounding import round_array
 
@@ -82,10 +82,15 @@ class ProductOp(OpRun):
         cast_y: str = "",
         seed: int = 0,
         node: int = 0,
+        rounded_a: int = 0,
+        rounded_b: int = 0,
     ) -> tuple[Floats]:
         key = key_of(seed, node, step)
         try:
             profile = parse_arithmetic(arithmetic)
+            for factor, text, rounded in ((a, cast_a, rounded_a), (b, cast_b, rounded_b)):
+                if rounded:
+                    _check_rounded(factor, text, profile.operands)
             sums = product(profile, cast_as(a, cast_a), cast_as(b, cast_b), **key)
         except (OnnxbfError, ValueError) as error:
             failed = self.onnx_node
@@ -96,6 +101,14 @@ class ProductOp(OpRun):
             with np.errstate(invalid="ignore", over="ignore"):
                 sums = sums + (c if beta == 1.0 else np.float32(beta) * c)
         return (np.asarray(cast_as(np.asarray(sums, np.float32), cast_y)),)
+
+
+def _check_rounded(factor: Floats, text: str, operands: Cast | None) -> None:
+    """Refuse what has bits in its mantissas that its casts would drop; kernels do not look."""
+    casts = [cast for cast in (text and parse_cast(text), operands) if isinstance(cast, Cast)]
+    dropped = FLOAT32.mantissa_bits - min((c.format.mantissa_bits for c in casts), default=23)
+    if np.any(factor.view(np.uint32) & np.uint32(2**dropped - 1)):
+        raise ValueError("a factor that is said to be rounded is not")
 
 
 def key_of(seed: int, node: int, step: NDArray[np.int64] | None) -> dict[str, int]:

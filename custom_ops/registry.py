@@ -40,6 +40,8 @@ _REDUCTION: Mapping[str, Attribute] = {"keepdims": 1, "noop_with_empty_axes": 0}
 # What a Transpose before or after a product would do.
 _OPERAND_ORDERS: Mapping[str, Attribute] = dict.fromkeys(("perm_a", "perm_b"), "as they stand")
 _ORDERS: Mapping[str, Attribute] = {**_OPERAND_ORDERS, "perm_y": "as they stand"}
+# Whether a factor is known to hold numbers alone that rounding it leaves as they are.
+_ROUNDED: Mapping[str, Attribute] = {"rounded_a": 0, "rounded_b": 0}
 _TRANSPOSED: Mapping[str, Attribute] = {"transA": 0, "transB": 0, "alpha": 1.0}
 # Those of ONNX's Conv; where they are lists, what each of their numbers is by default.
 _CONVOLUTION: Mapping[str, Attribute] = {
@@ -156,25 +158,25 @@ OPS: dict[str, CustomOp] = {
         CustomOp(
             "MatMul",
             ("a", "b", "step?"),
-            {**COMPUTE_DEFAULTS, **_ORDERS},
+            {**COMPUTE_DEFAULTS, **_ROUNDED, **_ORDERS},
             "ONNX's MatMul under an arithmetic profile",
         ),
         CustomOp(
             "FusedMatMul",
             ("a", "b", "step?"),
-            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_ORDERS},
+            {**COMPUTE_DEFAULTS, **_ROUNDED, **_TRANSPOSED, **_ORDERS},
             "ONNX Runtime's FusedMatMul under an arithmetic profile",
         ),
         CustomOp(
             "MatMulElementwise",
             ("a", "b", "others*"),
-            {**COMPUTE_DEFAULTS, **_TRANSPOSED, **_OPERAND_ORDERS, PROGRAM: ""},
+            {**COMPUTE_DEFAULTS, **_ROUNDED, **_TRANSPOSED, **_OPERAND_ORDERS, PROGRAM: ""},
             "FusedMatMul, and elementwise operations on its result before that is written",
         ),
         CustomOp(
             "Gemm",
             ("a", "b", "c?", "step?"),
-            {**COMPUTE_DEFAULTS, **_TRANSPOSED, "beta": 1.0},
+            {**COMPUTE_DEFAULTS, **_ROUNDED, **_TRANSPOSED, "beta": 1.0},
             "ONNX's Gemm under an arithmetic profile",
         ),
         CustomOp(

@@ -155,7 +155,7 @@ class Analysis:
     def carried(self, node: ir.Node) -> Casts:
         """Operators that only move values give what all the values that they move have."""
         operator = find_operator(node.domain, node.op_type)
-        if operator is None or not operator.carries or not _moves(node):
+        if operator is None or not operator.carries or not moves_values(node):
             return _NONE
         fact = self.casts  # all keep zero, which padding and absent inputs bring
         for index, value in enumerate(node.inputs):
@@ -202,7 +202,7 @@ def _is_mask(value: ir.Value | None) -> bool:
     return known or (producer is not None and producer.op_type in (*_COMPARES, *_LOGIC))
 
 
-def _moves(node: ir.Node) -> bool:
+def moves_values(node: ir.Node) -> bool:
     """Whether a node that may move values alone does so, as its attributes and inputs have it."""
     if node.op_type in ("Resize", "Upsample"):
         return _text(node, "mode", "nearest") == "nearest"

@@ -25,15 +25,15 @@ class Casts {
   bool empty() const { return steps_.empty(); }
 
   // The bits of which one must be set in a number that is not NaN, else it comes out as it is. `flush`:
-  // subnormal numbers may, too: they are zero for whoever reads them.
-  uint32_t lost(bool flush) const {
+  // subnormal numbers may, too: they are zero for whoever reads them. `rounded`: no number has such a bit.
+  uint32_t lost(bool flush, bool rounded) const {
     uint32_t bits = 0;
     for (const Step& step : steps_) {
       const auto& [spec, plan] = std::tie(step.spec, step.plan);
       const bool keeps = spec.exponent_bits == 8 && spec.saturate == 0 && (spec.flush == 0 || flush);
       bits |= keeps ? plan.dropped_mask : ~0u;
     }
-    return bits;
+    return rounded && bits != ~0u ? 0 : bits;
   }
 
   // Rounds on the way from one place to another; not stochastically.

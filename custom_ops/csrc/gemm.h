@@ -35,6 +35,7 @@ struct Factor {
   std::optional<CastSpec> cast;        // rounds it beforehand
   int64_t run = 0, run_stride = 0;     // after so many products the next run begins; 0: one run
   std::shared_ptr<const Images> images = nullptr;  // of `b`, which then has no matrices
+  bool rounded = false;  // no number, NaNs among them, has a bit in its mantissa that a cast of it would drop
 };
 
 class Epilogue;

@@ -29,6 +29,7 @@ Multiplication::Multiplication(const Kernels& kernels, const Arithmetic& arithme
 }
 
 bool Multiplication::a_stands(const ParallelFor& parallel) const {
+  if (a_.stands()) return true;
   const int64_t parts = a_.parts();
   const auto matrices = static_cast<int64_t>(product_.a.matrices.size());
   std::atomic<bool> all{true};

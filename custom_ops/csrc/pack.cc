@@ -51,7 +51,7 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       gather_(kernels.tiles.gather) {
   casts_.add(factor.cast);
   casts_.add(arithmetic.operands);
-  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros);
+  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded);
 }
 
 void Packing::hold(int64_t begin, int64_t end) {
@@ -179,7 +179,6 @@ int64_t Packing::part_rows() const {
 }
 
 bool Packing::stands(int64_t matrix, int64_t part) const {
-  if (lost_ == 0) return true;
   const int64_t first = part * part_rows(), last = std::min(first + part_rows(), size_);
   const int64_t stride = factor_.outer_stride;
   const float* from = factor_.matrices[static_cast<size_t>(matrix)] + first * stride;

@@ -62,8 +62,9 @@ class Packing {
     return (*memory_)[matrix * panels_ + index] + floats_of(product - begin_);
   }
   // Whether the factor's numbers could be read where they stand, were they such as packing leaves alone;
-  // and whether those of a matrix are, or of a part of it.
+  // whether all are, as is known without reading them; and whether those of a matrix are, or of a part of it.
   bool may_stand() const;
+  bool stands() const { return lost_ == 0; }
   int64_t parts() const { return divide_up(size_, part_rows()); }
   bool stands(int64_t matrix, int64_t part) const;
   // One panel, or its products [begin, end), in memory of the caller's. `begin` is even.

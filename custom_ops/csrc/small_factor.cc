@@ -10,7 +10,7 @@ SmallFactor::SmallFactor(const Kernels& kernels, const Arithmetic& arithmetic, c
     : factor_(factor), tiles_(kernels.tiles), casts_(kernels) {
   casts_.add(factor.cast);
   casts_.add(arithmetic.operands);
-  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros);
+  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded);
 }
 
 SmallFactor SmallFactor::left(const Kernels& kernels, const Arithmetic& arithmetic,
@@ -40,7 +40,7 @@ const float* SmallFactor::take(int64_t batch, float* memory) const {
   const int64_t columns = turned_ ? lines_ : length_;
   if (!turned_ && from_stride_ == length_ && to_stride_ == length_) {
     const int64_t count = lines_ * length_;
-    if ((tiles_.bits_set(from, count) & lost_) == 0) return from;
+    if (lost_ == 0 || (tiles_.bits_set(from, count) & lost_) == 0) return from;
     casts_(from, memory, count);
     return memory;
   }

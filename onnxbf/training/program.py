@@ -15,6 +15,7 @@ from onnxbf.passes.fold_transposes import FoldTransposes
 from onnxbf.passes.fuse_elementwise import FuseElementwise
 from onnxbf.passes.fuse_pooling import FusePooling
 from onnxbf.passes.fuse_products import FuseProducts
+from onnxbf.passes.mark_rounded import MarkRounded
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.passes.pool_relu_gradients import PoolReluGradients
@@ -147,6 +148,7 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
         FuseProducts(report),
         FuseElementwise(report, around_casts),
         FusePooling(report),
+        MarkRounded(report),
     ):
         graph_pass(fused)
     return fused
