@@ -61,7 +61,6 @@ SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) c
 }
 
 uint32_t BlockSums::compute(const Block& block, float* sums) const {
-  const FloatEnvironment environment(arithmetic_.flush);
   if (stands_ && arithmetic_.chunk == 0 && depth_ > 0) return add_standing(block, 0, depth_, sums);
   std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
   if (adds_to_bfloat16()) {

@@ -46,10 +46,9 @@ class BlockSums {
   bool is_divisible() const { return is_divisible_step() && arithmetic_.chunk == 0; }
 
   // The sums of all products, of at most kRowBlock rows; their largest magnitude, above kInfinity where
-  // one is NaN, or kUnknownMagnitude.
+  // one is NaN, or kUnknownMagnitude. The caller has set the floating-point environment.
   uint32_t compute(const Block& block, float* sums) const;
-  // Adds the products [begin, end) to the sums of all tiles, those of a part at a time. The caller has set
-  // the floating-point environment.
+  // Adds the products [begin, end) to the sums of all tiles, those of a part at a time. As above.
   void add_products(const Block& block, int64_t begin, int64_t end, float* sums) const;
   // Whether products may be taken from images as they lie.
   bool is_direct() const;

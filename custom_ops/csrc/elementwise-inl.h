@@ -1,7 +1,9 @@
 // The steps of elementwise programs (elementwise.inc), over lanes.
 #pragma once
 
-#include "gemm-inl.h"
+#include <tuple>
+
+#include "float_tile-inl.h"
 #include "steps.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
@@ -52,25 +54,47 @@ struct Lane {
   Float all{};
 };
 
-template <Float (*of)(Float, Float), bool single_a, bool single_b>
-void binary(const float* a, const float* b, float* out, int64_t count) {
-  const Lane<single_a> left(a);
-  const Lane<single_b> right(b);
-  const auto body = [=](int64_t i) { store(out + i, of(left.at(i), right.at(i))); };
-  const auto tail = [=](int64_t i, int64_t rest) {
-    store_some(out + i, of(left.last(i, rest), right.last(i, rest)), rest);
+// Calls body(place in a, in b, in out) for whole vectors, tail(.., rest) for what is left of a row. Of several rows,
+// vectors below each other come in turn.
+template <class Body, class Tail>
+inline void for_rows(const StepRows& step, const Body& body, const Tail& tail) {
+  if (step.rows == 1) {
+    const auto last = [&](int64_t i, int64_t rest) { tail(i, i, i, rest); };
+    return for_lanes(step.columns, [&](int64_t i) { body(i, i, i); }, last);
+  }
+  const auto [rows, a, b, out] = std::tuple(step.rows, step.a_stride, step.b_stride, step.out_stride);
+  const auto whole = [&](int64_t i) {
+    for (int64_t row = 0; row < rows; ++row) body(row * a + i, row * b + i, row * out + i);
   };
-  for_lanes(count, body, tail);
+  const auto some = [&](int64_t i, int64_t rest) {
+    for (int64_t row = 0; row < rows; ++row) tail(row * a + i, row * b + i, row * out + i, rest);
+  };
+  for_lanes(step.columns, whole, some);
+}
+
+template <Float (*of)(Float, Float), bool single_a, bool single_b>
+void binary(const StepRows& step) {
+  const Lane<single_a> left(step.a);
+  const Lane<single_b> right(step.b);
+  float* out = step.out;
+  const auto body = [=](int64_t a, int64_t b, int64_t to) {
+    store(out + to, of(left.at(a), right.at(b)));
+  };
+  const auto tail = [=](int64_t a, int64_t b, int64_t to, int64_t rest) {
+    store_some(out + to, of(left.last(a, rest), right.last(b, rest)), rest);
+  };
+  for_rows(step, body, tail);
 }
 
 template <Float (*of)(Float), bool single>
-void unary(const float* a, const float*, float* out, int64_t count) {
-  const Lane<single> operand(a);
-  const auto body = [=](int64_t i) { store(out + i, of(operand.at(i))); };
-  const auto tail = [=](int64_t i, int64_t rest) {
-    store_some(out + i, of(operand.last(i, rest)), rest);
+void unary(const StepRows& step) {
+  const Lane<single> operand(step.a);
+  float* out = step.out;
+  const auto body = [=](int64_t a, int64_t, int64_t to) { store(out + to, of(operand.at(a))); };
+  const auto tail = [=](int64_t a, int64_t, int64_t to, int64_t rest) {
+    store_some(out + to, of(operand.last(a, rest)), rest);
   };
-  for_lanes(count, body, tail);
+  for_rows(step, body, tail);
 }
 
 #define ONNXBF_STEP_1(name) \

@@ -162,7 +162,7 @@ class Runner {
   void apply(const Instruction& step, const Group& group, int64_t begin, int64_t count) {
     const Source a = source(step.a, group, begin), b = source(step.b, group, begin);
     float* out = target(step.result, group, begin);
-    if (!step.cast || tiles_ == nullptr) return run_step(kernels_, step, a, b, out, count);
+    if (!step.cast || tiles_ == nullptr) return run_step(kernels_, step, a, b, {out, 0, 1, count});
     const Cast& cast = *step.cast;
     kernels_.measure_rounding[cast.kernel](cast.plan, RandomKey{}, side_by_side(a, out, count), out,
                                            0, count, tiles_ + cast.index * stride_ + tile_);
@@ -240,16 +240,25 @@ class Runner {
 
 Program parse_program(const std::string& text) { return Reader().read(text); }
 
-void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b, float* out,
-              int64_t count) {
-  if (step.cast) {
-    const Cast& cast = *step.cast;
-    const float* from = side_by_side(a, out, count);
-    return kernels.round[cast.kernel](cast.plan, RandomKey{}, from, out, 0, count, false);
+void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b,
+              const Target& out) {
+  const auto& [to, stride, rows, columns] = out;
+  if (!step.cast) {
+    const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
+    const auto operation = static_cast<int32_t>(step.operation);
+    const StepFunction function = kernels.steps.functions[operation][singles];
+    return function({rows, columns, a.numbers, a.stride, b.numbers, b.stride, to, stride});
   }
-  const int32_t singles = (a.single ? 1 : 0) + (b.single ? 2 : 0);
-  const auto operation = static_cast<int32_t>(step.operation);
-  kernels.steps.functions[operation][singles](a.numbers, b.numbers, out, count);
+  const auto& [index, kernel, plan] = *step.cast;
+  if (rows == 1) {
+    const float* from = side_by_side(a, to, columns);
+    return kernels.round[kernel](plan, RandomKey{}, from, to, 0, columns, false);
+  }
+  for (int64_t row = 0; row < rows && a.single; ++row) {
+    side_by_side(a, to + row * stride, columns);
+  }
+  const Source from = a.single ? Source{to, false, stride} : a;
+  kernels.tiles.store_rounded[kernel](plan, from.numbers, from.stride, rows, columns, to, stride);
 }
 
 int64_t elements_of(const std::vector<Group>& groups) {

@@ -38,15 +38,22 @@ struct Instruction {
   Place result, a, b;
 };
 
-// What a step reads: numbers side by side, or one that stands for all of them.
+// What a step reads: rows of numbers, so many floats apart, or one number that stands for all of them.
 struct Source {
   const float* numbers;
   bool single;
+  int64_t stride = 0;
 };
 
-// Computes one step of `count` numbers. `out` may be what is read.
-void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b, float* out,
-              int64_t count);
+// What it writes.
+struct Target {
+  float* numbers;
+  int64_t stride, rows, columns;
+};
+
+// Computes one step. What is written may be what is read.
+void run_step(const Kernels& kernels, const Instruction& step, Source a, Source b,
+              const Target& out);
 
 struct Program {
   std::vector<Instruction> steps;

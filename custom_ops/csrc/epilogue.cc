@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
-#include "float_environment.h"
 #include "instruction_sets.h"
 
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kSome = Epilogue::kWidestPart;  // numbers that go through all steps before the next ones do
-static_assert(kSome >= kWidest, "a line is taken whole");
+constexpr int64_t kSome = 1536;  // numbers that go through all steps before the next ones do
+static_assert(kSome >= Epilogue::kWidestPart && kSome >= kWidest, "a line is taken whole");
 
 // Where a tensor that repeats after `period` numbers has what belongs to a line of a part.
 int64_t place_of(int64_t period, int64_t columns, const Epilogue::Part& part, int64_t line) {
@@ -22,60 +21,52 @@ class LineRunner {
  public:
   LineRunner(const Kernels& kernels, const Program& program,
              const std::vector<Epilogue::Other>& others, int64_t columns,
-             const Epilogue::Part& part, float* numbers)
+             const Epilogue::Part& part, float* results, const Target& out)
       : kernels_(kernels),
         program_(program),
         others_(others),
         columns_(columns),
         part_(part),
-        numbers_(numbers),
-        together_(std::min(kSome / part.width, part.lines)) {
-    for (size_t i = 0; i < others.size(); ++i) {
-      if (others[i].period == 1) continue;
-      if (part.columns < part.width) std::fill_n(taken_[i], together_ * part.width, 0.0f);
-      if (others[i].period == columns) take(i, 0, together_);
-    }
-  }
+        results_(results),
+        out_(out) {}
 
   void run() {
-    for (int64_t first = 0; first < part_.lines; first += together_) {
-      const int64_t lines = std::min(together_, part_.lines - first);
-      for (size_t i = 0; i < others_.size(); ++i) {
-        if (others_[i].period > columns_) take(i, first, lines);
-      }
-      float* results = numbers_ + first * part_.width;
+    for (int64_t first = 0, lines; first < part_.lines; first += lines) {
+      lines = std::min(kSome / part_.width, part_.lines - first);
+      for (const Epilogue::Other& other : others_) lines = std::min(lines, lines_of(other, first));
       for (const Instruction& step : program_.steps) {
-        run_step(kernels_, step, source(step.a, results), source(step.b, results),
-                 target(step.result, results), lines * part_.width);
+        const Target to = target(step.result, first);
+        run_step(kernels_, step, source(step.a, first), source(step.b, first),
+                 {to.numbers, to.stride, lines, part_.columns});
       }
     }
   }
 
  private:
-  // Lays lines of what is read out as those of the results lie.
-  void take(size_t index, int64_t first, int64_t lines) {
-    const auto& [numbers, period] = others_[index];
-    const int64_t stride = period > columns_ ? columns_ : 0;
-    for (int64_t i = 0, count; i < lines; i += count) {
-      const int64_t place = place_of(period, columns_, part_, first + i);
-      const int64_t left = (period - place + part_.column) / columns_;  // lines, before it repeats
-      count = stride == 0 ? lines : std::min(lines - i, left);
-      kernels_.tiles.copy_lines(numbers + place, stride, count, part_.columns,
-                                taken_[index] + i * part_.width, part_.width);
-    }
+  // Before it repeats, from a line of the part on.
+  int64_t lines_of(const Epilogue::Other& other, int64_t line) const {
+    if (other.period <= columns_) return part_.lines;
+    const int64_t place = place_of(other.period, columns_, part_, line);
+    return (other.period - place + part_.column) / columns_;
   }
 
-  Source source(Place place, const float* results) const {
+  Source source(Place place, int64_t line) const {
     const auto index = static_cast<size_t>(place.index);
-    if (place.kind == Place::kTemporary) return {temporaries_[index], false};
-    if (place.kind != Place::kInput || index == 0) return {results, false};
-    const Epilogue::Other& other = others_[index - 1];
-    if (other.period == 1) return {other.numbers, true};
-    return {taken_[index - 1], false};
+    if (place.kind == Place::kInput && index > 0) {
+      const auto& [numbers, period] = others_[index - 1];
+      if (period == 1) return {numbers, true};
+      return {numbers + place_of(period, columns_, part_, line), false,
+              period > columns_ ? columns_ : 0};
+    }
+    if (place.kind == Place::kInput) return {results_ + line * part_.width, false, part_.width};
+    if (place.kind == Place::kTemporary) return {temporaries_[index], false, part_.width};
+    return {out_.numbers + line * out_.stride, false, out_.stride};
   }
 
-  float* target(Place place, float* results) {
-    return place.kind == Place::kTemporary ? temporaries_[place.index] : results;
+  Target target(Place place, int64_t line) {
+    const bool is_temporary = place.kind == Place::kTemporary;
+    if (is_temporary) return {temporaries_[place.index], part_.width, 0, 0};
+    return {out_.numbers + line * out_.stride, out_.stride, 0, 0};
   }
 
   const Kernels& kernels_;
@@ -83,9 +74,8 @@ class LineRunner {
   const std::vector<Epilogue::Other>& others_;
   int64_t columns_;
   const Epilogue::Part& part_;
-  float* numbers_;
-  int64_t together_;  // lines
-  alignas(64) float taken_[Epilogue::kMostOthers][kSome];
+  float* results_;
+  Target out_;
   alignas(64) float temporaries_[kMostTemporaries][kSome];
 };
 
@@ -100,9 +90,9 @@ void Epilogue::ask_ahead(const Part& part, Ahead& ahead) const {
   }
 }
 
-void Epilogue::run(const Part& part, float* results) const {
-  const FloatEnvironment nearest(false);
-  LineRunner(kernels_, program_, others_, columns_, part, results).run();
+void Epilogue::run(const Part& part, float* results, float* out, int64_t out_stride) const {
+  const Target to{out, out_stride, part.lines, part.columns};
+  LineRunner(kernels_, program_, others_, columns_, part, results, to).run();
 }
 
 void Epilogue::run_all(const Product& product, const ParallelFor& parallel) const {

@@ -35,8 +35,9 @@ class Epilogue {
 
   // What a part will read: it stands line by line, which the CPU does not foresee.
   void ask_ahead(const Part& part, Ahead& ahead) const;
-  // In place. What stands beyond the columns of a line is computed, too.
-  void run(const Part& part, float* results) const;
+  // From the results to lines that are so many floats apart, which may be those of the results. The
+  // caller has set the floating-point environment.
+  void run(const Part& part, float* results, float* out, int64_t out_stride) const;
   // The same of all results of a product, where they are written.
   void run_all(const Product& product, const ParallelFor& parallel) const;
 

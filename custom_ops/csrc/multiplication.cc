@@ -76,7 +76,9 @@ void Multiplication::compute(const Block& block) const {
   } else {
     ahead.ask_for_all();
   }
+  FloatEnvironment environment(arithmetic_.flush);
   const uint32_t largest = sums_.compute(own, sums);
+  environment.change(false);
   finish(block, sums, largest);
 }
 

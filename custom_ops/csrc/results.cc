@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "float_environment.h"
 #include "pack.h"
 
 namespace onnxbf {
@@ -40,7 +39,6 @@ void Results::finish(const Block& block, float* sums, uint32_t largest) const {
     return both_casts_.round_up_to(known, sums, tiles_.columns, rows, columns, out,
                                    product_.row_stride());
   }
-  const FloatEnvironment nearest(false);
   const int64_t count = rows * tiles_.columns;
   sums_cast_(sums, count);
   const bool scales = product_.alpha != 1 || product_.c != nullptr;
@@ -52,9 +50,7 @@ void Results::finish(const Block& block, float* sums, uint32_t largest) const {
   }
   result_cast_(sums, count);
   if (product_.then != nullptr) {
-    product_.then->run(part(block), sums);
-    tiles_.copy_lines(sums, tiles_.columns, rows, columns, out, product_.row_stride());
-    return;
+    return product_.then->run(part(block), sums, out, product_.row_stride());
   }
   for (int64_t i = 0; i < rows; ++i) {
     put(sums + i * tiles_.columns, first_column, columns,

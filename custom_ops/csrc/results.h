@@ -15,7 +15,7 @@ class Results {
   // What a block will read and write beside its sums, which has to come from memory, too.
   void ask_ahead(const Block& block, Ahead& ahead) const;
   // From sums, which may be written to, to results. What stands beyond columns is rounded, too. `largest`:
-  // magnitude of the sums, if that is known, else above kInfinity.
+  // magnitude of the sums, if that is known, else above kInfinity. The caller has set the floating-point environment.
   void finish(const Block& block, float* sums, uint32_t largest) const;
 
  private:

@@ -70,14 +70,14 @@ void round_scaled(const Kernels& kernels, const ScaledSpec& spec, const RandomKe
   each_piece(count, tasks, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin, stop; i < end; i = stop) {
       stop = std::min(i + kTile, end);  // in the cache from step to step
-      multiply(in + i, &scale, out + i, stop - i);
+      multiply({1, stop - i, in + i, 0, &scale, 0, out + i, 0});
       if (tiles == nullptr) {
         kernels.round[kernel](plan, key, out + i, out + i, i, stop, false);
       } else {
         kernels.measure_rounding[kernel](plan, key, out + i, out + i, i, stop,
                                          tiles + i / kTile);
       }
-      divide(out + i, &scale, out + i, stop - i);
+      divide({1, stop - i, out + i, 0, &scale, 0, out + i, 0});
     }
   });
 }

@@ -197,7 +197,10 @@ void multiply_small(const Kernels& kernels, const Arithmetic& arithmetic, const 
     const Panels memory(1, small.floats());
     for (int64_t i = task * together; i < std::min((task + 1) * together, batch); ++i) {
       if (!small.run(i, memory[0])) otherwise(one_of(product, i));
-      if (finishes) then->run({columns, i * rows, rows, 0, columns}, product.out_row(i, 0));
+      if (!finishes) continue;
+      const FloatEnvironment nearest(false);
+      float* out = product.out_row(i, 0);
+      then->run({columns, i * rows, rows, 0, columns}, out, out, columns);
     }
   });
   if (then != nullptr && !finishes) then->run_all(product, parallel);

@@ -12,8 +12,18 @@ enum class Operation : int32_t {
 };
 constexpr auto kOperations = static_cast<int32_t>(Operation::kCount);
 
-// Computes `count` numbers; unary operations do not read `b`. `out` may be `a` or `b`.
-using StepFunction = void (*)(const float* a, const float* b, float* out, int64_t count);
+// Rows of numbers to be computed, and what of. Strides count floats from row to row; where one number stands
+// for all, there is none. Unary operations do not read `b`. `out` may be `a` or `b`, stride and all.
+struct StepRows {
+  int64_t rows, columns;
+  const float* a;
+  int64_t a_stride;
+  const float* b;
+  int64_t b_stride;
+  float* out;
+  int64_t out_stride;
+};
+using StepFunction = void (*)(const StepRows& step);
 
 struct StepKernels {
   // By operation, and by which operands are one number for all elements: 1 the first, 2 the second.
