@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+
+#include "float_bits.h"
 
 namespace onnxbf {
 namespace {
@@ -15,14 +16,11 @@ int32_t exponent_of(double number, int32_t least) { return std::max(std::ilogb(n
 
 float to_float(double number, bool to_odd) {
   if (std::fabs(number) >= 0x1p128) return std::copysign(HUGE_VALF, static_cast<float>(number));
-  float nearest = static_cast<float>(number);
+  const float nearest = static_cast<float>(number);
   if (static_cast<double>(nearest) == number) return nearest;
-  uint32_t bits;
-  std::memcpy(&bits, &nearest, sizeof bits);
+  uint32_t bits = bits_of(nearest);
   if (std::fabs(static_cast<double>(nearest)) > std::fabs(number)) --bits;
-  if (to_odd) bits |= 1;
-  std::memcpy(&nearest, &bits, sizeof bits);
-  return nearest;
+  return float_of(to_odd ? bits | 1 : bits);
 }
 
 }  // namespace

@@ -2,27 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "choose_kernel.h"
 #include "exact.h"
+#include "float_bits.h"
 #include "float_environment.h"
 #include "tdpbf16ps.h"
 
 namespace onnxbf {
 namespace {
 
-float float_of(uint32_t bits) {
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
-
-float quiet(float nan) {
-  uint32_t bits;
-  std::memcpy(&bits, &nan, sizeof bits);
-  return float_of(bits | kQuietNan);
-}
+float quiet(float nan) { return float_of(bits_of(nan) | kQuietNan); }
 
 }  // namespace
 

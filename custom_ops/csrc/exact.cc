@@ -1,7 +1,8 @@
 #include "exact.h"
 
 #include <cmath>
-#include <cstring>
+
+#include "float_bits.h"
 
 namespace onnxbf {
 namespace {
@@ -10,18 +11,6 @@ __extension__ typedef unsigned __int128 Wide;
 
 constexpr double kSmallestNormal = 0x1p-126;
 constexpr double kRoundsToNormal = 0x1p-126 - 0x1p-151;
-
-uint64_t bits_of(double number) {
-  uint64_t bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  return bits;
-}
-
-double number_of(uint64_t bits) {
-  double number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
 
 // a + b to odd, in 53 bits. Every sum of two products of float32 numbers so keeps what any rounding
 // to 24 bits or fewer needs to know of it (Boldo and Melquiond, 2008).
@@ -33,7 +22,7 @@ double sum_to_odd(double a, double b) {
   const uint64_t bits = bits_of(sum);
   if (error == 0 || (bits & 1) != 0) return sum;
   const bool away = std::signbit(error) == std::signbit(sum);
-  return number_of(away ? bits + 1 : bits - 1);
+  return double_of(away ? bits + 1 : bits - 1);
 }
 
 double multiply_add(float a, float b, float c) {
@@ -43,13 +32,9 @@ double multiply_add(float a, float b, float c) {
 float round_to_odd(double number) {
   const float nearest = static_cast<float>(number);
   if (!(std::fabs(number) < 0x1p128) || static_cast<double>(nearest) == number) return nearest;
-  uint32_t bits;
-  std::memcpy(&bits, &nearest, sizeof bits);
+  uint32_t bits = bits_of(nearest);
   if (std::fabs(static_cast<double>(nearest)) > std::fabs(number)) --bits;
-  bits |= 1;
-  float odd;
-  std::memcpy(&odd, &bits, sizeof odd);
-  return odd;
+  return float_of(bits | 1);
 }
 
 }  // namespace
@@ -89,9 +74,7 @@ void ExactSum::add(float a, float b) {
   }
   if (is_special_) return;
   is_negative_zero_ = is_negative_zero_ && product == 0 && std::signbit(product);
-  uint32_t left, right;
-  std::memcpy(&left, &a, sizeof left);
-  std::memcpy(&right, &b, sizeof right);
+  const uint32_t left = bits_of(a), right = bits_of(b);
   const auto exponent = [](uint32_t bits) { return static_cast<int32_t>(bits >> 23 & 0xFF); };
   const auto significand = [&](uint32_t bits) -> uint64_t {
     return (bits & 0x7FFFFF) | (exponent(bits) != 0 ? 0x800000u : 0);

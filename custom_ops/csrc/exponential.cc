@@ -2,7 +2,8 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
+
+#include "float_bits.h"
 
 namespace onnxbf {
 namespace {
@@ -45,13 +46,10 @@ Two operator/(Two a, double b) {
 
 // To odd, so that one more rounding is right (Boldo and Melquiond, 2008).
 double to_odd(Two number) {
-  uint64_t bits;
-  std::memcpy(&bits, &number.high, sizeof bits);
+  uint64_t bits = bits_of(number.high);
   if (number.low == 0 || (bits & 1) != 0) return number.high;
   bits += number.low > 0 ? 1 : -1;  // the number is positive
-  double odd;
-  std::memcpy(&odd, &bits, sizeof odd);
-  return odd;
+  return double_of(bits);
 }
 
 // log(2): 36 bits, 36 more, and what follows: multiples of the first two by 8-bit numbers are exact.

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
+#include "float_bits.h"
 #include "float_environment.h"
 #include "instruction_sets.h"
 
@@ -15,12 +15,6 @@ namespace {
 constexpr int64_t kPiece = int64_t{1} << 15;  // elements of a task
 static_assert(kPiece % kTile == 0, "tiles begin where tasks do");
 constexpr int64_t kSecond = 2;                // operands: the second is one number for all
-
-float number(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // Calls body(begin, end) for pieces of [0, count).
 template <class Body>
@@ -39,13 +33,13 @@ float largest(const Kernels& kernels, const float* x, int64_t count, const Tasks
   });
   uint32_t magnitude = 0;
   for (uint32_t each : found) magnitude = std::max(magnitude, each);
-  return number(magnitude > kInfinity ? kQuietNan : magnitude);
+  return float_of(magnitude > kInfinity ? kQuietNan : magnitude);
 }
 
 // The factor for a largest magnitude; `otherwise` where that is 0 or not finite.
 float scale_of(const ScaledSpec& spec, float magnitude, float otherwise) {
   if (!std::isfinite(magnitude) || magnitude == 0) return otherwise;
-  const float wanted = std::ldexp(number(make_plan(spec.cast).max), -spec.margin);
+  const float wanted = std::ldexp(float_of(make_plan(spec.cast).max), -spec.margin);
   const float scale = std::clamp(wanted / magnitude, FLT_MIN, FLT_MAX);
   return spec.power_of_two == 0 ? scale : std::ldexp(1.0f, std::ilogb(scale));
 }

@@ -1,10 +1,10 @@
 #include "sum.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "choose_kernel.h"
 #include "exact.h"
+#include "float_bits.h"
 #include "float_environment.h"
 #include "pack.h"
 #include "sum_lines.h"
@@ -16,12 +16,6 @@ namespace {
 constexpr int64_t kPart = 192;        // terms of each sum that are packed at a time
 constexpr int64_t kTask = 1 << 15;    // terms that are worth a thread
 static_assert(kPart >= kLongestGroup, "a group is packed whole");
-
-float float_of(uint32_t bits) {
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
 
 // What kSumWidth sums need to remember between the parts of their terms, beside what they are so far.
 struct Memory {

@@ -1,26 +1,14 @@
 #include "vdpbf16ps.h"
 
-#include <cstring>
 #include <initializer_list>
 
 #include "exact.h"
+#include "float_bits.h"
 #include "float_environment.h"
 #include "plan.h"
 
 namespace onnxbf {
 namespace {
-
-float float_of(uint32_t bits) {
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
-
-uint32_t bits_of(float number) {
-  uint32_t bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  return bits;
-}
 
 bool is_nan(uint32_t bits) { return (bits & ~kSign) > kInfinity; }
 

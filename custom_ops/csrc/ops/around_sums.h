@@ -2,9 +2,9 @@
 // it is 0x7FC00000, whatever the CPU's own arithmetic gives.
 #pragma once
 
-#include <cstring>
 #include <optional>
 
+#include "float_bits.h"
 #include "float_environment.h"
 #include "instruction_sets.h"
 #include "ops/float_rows.h"
@@ -14,9 +14,7 @@
 namespace onnxbf {
 
 inline float plain_nan(float number) {
-  float nan;
-  std::memcpy(&nan, &kQuietNan, sizeof nan);
-  return number == number ? number : nan;
+  return number == number ? number : float_of(kQuietNan);
 }
 
 // Rounds `count` numbers. `from` may be `to`.
