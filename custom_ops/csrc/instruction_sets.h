@@ -77,8 +77,10 @@ struct SmallTile {
   int64_t b_step;
   float* sums;
   int64_t sums_row;
-  const float* ahead;  // asked for meanwhile, from product to product: something to be read later
+  const float* ahead;  // asked for meanwhile, from product to product: something to be read later,
   int64_t ahead_step;
+  const float* written;  // and what will be written soon
+  int64_t written_step;
 };
 // The sums of such products, from 0 on. Returns their largest magnitude, above kInfinity where one is NaN.
 using SmallFunction = uint32_t (*)(const SmallTile& tile);

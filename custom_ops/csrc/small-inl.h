@@ -19,6 +19,7 @@ uint32_t small_tile(const SmallTile& tile) {
   const AddFloat32 step{tile.flush};
   for (int64_t k = 0; k < tile.inner; ++k) {
     __builtin_prefetch(tile.ahead + k * tile.ahead_step, 0, kSecondCache);
+    __builtin_prefetch(tile.written + k * tile.written_step);
     const float* a = tile.a + (k ^ flip) * tile.a_step;
     const float* b = tile.b + (k ^ flip) * tile.b_step;
     Float right[kVectors];

@@ -29,7 +29,8 @@ class Small {
                               width_)),
         sums_cast_(kernels),
         result_cast_(kernels),
-        goes_along_rows_(product.a.inner_stride == 1) {
+        goes_along_rows_(product.a.inner_stride == 1),
+        written_step_(product.row_stride() == product.columns ? kLine : product.row_stride()) {
     sums_cast_.add(arithmetic.result);
     result_cast_.add(product.result);
     sums_are_results_ = sums_cast_.empty() && product.alpha == 1;
@@ -68,6 +69,7 @@ class Small {
         tile.a += row * tile.a_row;
         tile.b += column;
         tile.sums = to + column;
+        tile.written = out + first_asked(column);
         look_ahead(batch + 1, index, tile);
         largest = std::max(largest, tiles_.small(tile));
       }
@@ -78,7 +80,7 @@ class Small {
   }
 
  private:
-  static constexpr int64_t kAligned = 16;
+  static constexpr int64_t kAligned = 16, kLine = 16;
 
   // A part of what a product reads.
   struct Part {
@@ -98,7 +100,14 @@ class Small {
     tile.b = b;
     tile.b_step = b_.stride();
     tile.sums_row = in_place_ ? product_.row_stride() : width_;
+    tile.written_step = written_step_;
     return tile;
+  }
+
+  // Where in its rows of results a tile begins to ask for them; it does so once for each product.
+  int64_t first_asked(int64_t column) const {
+    const bool by_lines = written_step_ == kLine;
+    return by_lines ? column / tiles_.columns * product_.inner * kLine : column;
   }
 
   // What the next product of the batch reads is asked for meanwhile, a part by each tile.
@@ -134,6 +143,7 @@ class Small {
   bool goes_along_rows_;   // in the memory of a
   bool sums_are_results_;  // but for their cast
   bool in_place_;          // whether sums are added where the results are wanted
+  int64_t written_step_;   // a line on, or a row, where rows stand apart
   int64_t block_;          // rows at a time
   std::vector<Part> ahead_;  // one for each tile, or fewer
 };
