@@ -11,8 +11,8 @@ is timed comes one that is not, to fill the caches. GFLOP/s count two operations
 those that OPERATIONS allow, at the rate at which the CPU was seen to multiply and add vectors
 (multiply_adds.cc; for that, AVX-512 and a C++ compiler). 4096 takes minutes: --sizes 4096. With one
 thread, it is processor time that is measured, which does not count what other programs take.
-ONNXBF_INSTRUCTION_SET=avx512_bf16 measures VDPBF16PS where the CPU executes it, avx512 its
-emulation.
+ONNXBF_INSTRUCTION_SET=avx512_bf16 measures VDPBF16PS where the CPU executes it, avx512_amx
+TDPBF16PS (which the row of amx_bf16 has by itself where the CPU has it), avx512 their emulation.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def candidates(a: Floats, b: Floats, threads: int) -> Iterator[tuple[str, Run]]:
 
 def peak() -> float:
     """GFLOP/s of multiply-adds in registers, of one thread; NaN where that cannot be measured."""
-    if kernels().name != "avx512":
+    if kernels().name not in ("avx512", "avx512_amx"):
         return math.nan
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "multiply_adds.so")

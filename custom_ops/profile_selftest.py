@@ -42,7 +42,8 @@ ON_CPU = {  # the profiles that are instructions
     "arm_bf16": "BFDOT",
     "arm_ebf16": "BFDOT with FPCR.EBF",
 }
-BY_INSTRUCTION, EMULATED = "avx512_bf16", "avx512"  # kernels that use it, and those that do not
+BY_INSTRUCTION = {Step.ODD_FIRST: "avx512_bf16", Step.EVEN_ODD: "avx512_amx"}  # kernels with it,
+EMULATED = "avx512"  # and without
 CPU_ROWS = 1024  # of a round; it compares CPU_ROWS**2 sums
 CPU_PRODUCTS = 8  # of such a sum, behind a whole chunk where there are chunks
 CPU_ROUNDS = 96  # 1e8 sums
@@ -135,10 +136,10 @@ def run_profile_checks(
         detail = where if present else f"this CPU has no {instruction}"
         judge = partial(_against_cpu, profile, sets, 2 if quick else CPU_ROUNDS)
         plans.append((f"against {instruction}", judge if present else Tally, detail))
-    if profile.step is Step.ODD_FIRST:
-        present = BY_INSTRUCTION in library.instruction_sets()
-        detail = f"{BY_INSTRUCTION}, {EMULATED}" if present else "this CPU has no AVX512_BF16"
-        both = partial(_both_ways, profile, 7 if quick else 70)
+    if native := BY_INSTRUCTION.get(profile.step):
+        present = native in library.instruction_sets()
+        detail = f"{native}, {EMULATED}" if present else f"this CPU has no {native}"
+        both = partial(_both_ways, profile, native, 7 if quick else 70)
         plans.append(("the instruction and its emulation", both if present else Tally, detail))
     for name, check, detail in plans:
         start = time.perf_counter()
@@ -247,13 +248,13 @@ def _against_cpu(profile: Arithmetic, sets: Sequence[Kernels], rounds: int) -> T
     return tally
 
 
-def _both_ways(profile: Arithmetic, rounds: int) -> Tally:
-    """The kernels that use VDPBF16PS and those that emulate it, on matrices of all kinds."""
+def _both_ways(profile: Arithmetic, native: str, rounds: int) -> Tally:
+    """The kernels that use the instruction and those that emulate it, on matrices of all kinds."""
     tally, rng, makes = Tally(), np.random.default_rng(4), list(NUMBERS.values())
     for round_ in range(rounds):
         make, inner = makes[round_ % len(makes)], int(rng.integers(1, 2100))
         a, b = make(rng, (130, inner)), make(rng, (inner, 170))
         emulated = kernels(EMULATED).matmul(a, b, profile)
-        got = kernels(BY_INSTRUCTION).matmul(a, b, profile, threads=2)
+        got = kernels(native).matmul(a, b, profile, threads=2)
         _compare(tally, f"element of 130x{inner}x170", got, emulated)
     return tally

@@ -1,4 +1,7 @@
-"""The kernels in which a function stands for VDPBF16PS (csrc/kernels_avx512_stand_in.cc)."""
+"""The kernels in which functions stand for VDPBF16PS and TDPBF16PS.
+
+See csrc/kernels_avx512_stand_in.cc.
+"""
 
 from __future__ import annotations
 

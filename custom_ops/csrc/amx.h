@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "pair_tiles.h"
+
 #if defined(ONNXBF_AMX_KERNELS)
 #define ONNXBF_AMX __attribute__((target("amx-tile,amx-bf16")))
 #endif
@@ -18,8 +20,7 @@ bool has_amx();
 
 #if defined(ONNXBF_AMX_KERNELS)
 
-constexpr int64_t kTileRows = 16, kTileBytes = 64;
-constexpr int64_t kTilePairs = 16;  // of bfloat16 numbers, in a row; the chunk of the instruction is two each
+constexpr int64_t kTileBytes = 64;  // of a row
 
 // The tiles of this thread, for as long as an object lives: 0 to 3 of sums, 4 and 5 of rows of so many pairs of
 // the left factor, 6 and 7 of so many rows of pairs of the right one.

@@ -1,33 +1,30 @@
 #include "block_sums.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "choose_kernel.h"
 #include "exact.h"
-#include "float_bits.h"
 #include "float_environment.h"
-#include "tdpbf16ps.h"
 
 namespace onnxbf {
-namespace {
-
-float quiet(float nan) { return float_of(bits_of(nan) | kQuietNan); }
-
-}  // namespace
 
 BlockSums::BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
     : kernels_(kernels),
       tiles_(kernels.tiles),
       arithmetic_(arithmetic),
       product_(product),
-      depth_(arithmetic.depth_of(product.inner)),
+      depth_(Packing::depth_of(arithmetic, product.inner, right_form())),
       chunk_(arithmetic.chunk_of(product.inner)),
       plan_(make_plan(arithmetic.accumulator)),
       outer_plan_(make_plan(arithmetic.outer)) {}
 
+Packing::Form BlockSums::left_form() const {
+  return has_tiles() ? Packing::kPairRows : right_form();
+}
+
 // The kernels that round by adding half a place count on NaNs whose payload does not carry.
-Packing::Form BlockSums::form() const {
+Packing::Form BlockSums::right_form() const {
+  if (has_tiles()) return Packing::kPairPanels;
   if (has_instruction()) return Packing::kPairs;
   const bool rounds = !is_float32(arithmetic_.accumulator) || !is_float32(arithmetic_.outer);
   return rounds ? Packing::kCleanFloats : Packing::kFloats;
@@ -53,7 +50,9 @@ SumRandom BlockSums::random(const Block& block, int64_t row, int64_t rounding) c
 uint32_t BlockSums::compute(const Block& block, float* sums) const {
   if (stands_ && arithmetic_.chunk == 0 && depth_ > 0) return add_standing(block, 0, depth_, sums);
   std::fill_n(sums, (block.last - block.first) * tile_size(), 0.0f);
-  if (adds_to_bfloat16()) {
+  if (has_tiles()) {
+    add_tiles(block, sums);
+  } else if (adds_to_bfloat16()) {
     add_short_chunks(block, sums);
   } else {
     arithmetic_.chunk == 0 ? add_products(block, 0, depth_, sums) : add_chunks(block, sums);
@@ -150,6 +149,22 @@ void BlockSums::add_pairs(const Block& block, int64_t first, int64_t count, floa
   }
 }
 
+void BlockSums::add_tiles(const Block& block, float* sums) const {
+  const auto pairs = [](const float* panel) { return reinterpret_cast<const uint32_t*>(panel); };
+  const int64_t first = block.first * tiles_.rows;
+  const int64_t rows = std::min(block.last * tiles_.rows, product_.rows) - first;
+  tiles_.pair_tiles->add(rows, depth_ / 2, pairs(left(block, block.first, 0)), a_->row_words(),
+                         pairs(block.b), sums);
+}
+
+// So many that a core's own cache holds them beside the rows of a block; else all.
+int64_t BlockSums::columns_together() const {
+  constexpr int64_t kHeldPairs = 1 << 17;
+  const int64_t all = divide_up(product_.columns, tiles_.columns);
+  if (!has_tiles()) return all;
+  return std::clamp<int64_t>(kHeldPairs / (depth_ / 2 * tiles_.columns + 1), 1, all);
+}
+
 void BlockSums::add_chunks(const Block& block, float* sums) const {
   const int64_t tiles = block.last - block.first;
   alignas(64) float inner[kLargestBlock];
@@ -179,29 +194,6 @@ void BlockSums::add_short_chunks(const Block& block, float* sums) const {
                             sums + (row - block.first) * tile_size());
     }
   }
-}
-
-bool BlockSums::settle_nans(const Block& block, float* sums) const {
-  if (has_instruction() && arithmetic_.keeps_nan) return true;  // it gives the NaN that it gives
-  const int64_t columns =
-      std::min(tiles_.columns, product_.columns - block.column * tiles_.columns);
-  for (int64_t row = block.first; row < block.last; ++row, sums += tile_size()) {
-    if (!tiles_.has_nan(sums)) continue;
-    if (block.b == nullptr && arithmetic_.keeps_nan) return false;
-    if (arithmetic_.keeps_nan && arithmetic_.step == kEvenOdd) {
-      find_first_nans(block, row, sums);
-      continue;
-    }
-    for (int64_t i = 0; i < rows_of(row); ++i) {
-      float* results = sums + i * tiles_.columns;
-      for (int64_t j = 0; j < columns; ++j) {
-        if (results[j] == results[j]) continue;
-        results[j] =
-            arithmetic_.keeps_nan ? nan(block, row, i, block.b + j) : float_of(kQuietNan);
-      }
-    }
-  }
-  return true;
 }
 
 // Adds a chunk's sums to the sums of chunks.
@@ -282,54 +274,6 @@ void BlockSums::aligned(int64_t count, const float* a, const float* b, float* su
     if (rounds) {
       quantize_dequantize(kernels_, arithmetic_.accumulator, RandomKey{}, sums, sums, 0,
                           tile_size(), 0);
-    }
-  }
-}
-
-// Number i of a panel of a, of the products that stand at a place.
-float BlockSums::left_number(const Block& block, int64_t row, int64_t i, int64_t place) const {
-  if (!stands_) return left(block, row, place)[i];
-  const Factor& a = product_.a;
-  const int64_t k = arithmetic_.step == kOddFirst ? place ^ 1 : place;
-  const auto matrix = static_cast<size_t>(a.used[static_cast<size_t>(block.batch)]);
-  return a.matrices[matrix][(row * tiles_.rows + i) * a.outer_stride + k];
-}
-
-// The NaN, as VDPBF16PS gives it, that a sum of a row and a column ends with: see onnxbf/dot.py.
-float BlockSums::nan(const Block& block, int64_t row, int64_t i, const float* b) const {
-  for (int64_t k = depth_ - 2; k >= 0; k -= 2) {
-    for (int64_t of_pair : {1, 0}) {  // of a pair, the even element stands second
-      const float left = left_number(block, row, i, k + of_pair);
-      const float right = b[(k + of_pair) * tiles_.columns];
-      if (left != left) return quiet(left);
-      if (right != right) return quiet(right);
-    }
-  }
-  return float_of(kQuietNan | kSign);
-}
-
-// The NaNs of TDPBF16PS: a sum keeps that of the chunk which made it one. The sums of a tile are worked out once more
-// to find that chunk.
-void BlockSums::find_first_nans(const Block& block, int64_t row, float* sums) const {
-  const Block tile{block.batch, row, row + 1, block.column, block.b};
-  alignas(64) float again[kLargestBlock], inner[kLargestBlock];
-  std::fill_n(again, tile_size(), 0.0f);
-  bool found[kLargestBlock] = {};
-  for (int64_t start = 0; start < depth_; start += chunk_) {
-    const int64_t count = std::min(chunk_, depth_ - start);
-    std::fill_n(inner, tile_size(), 0.0f);
-    {
-      const FloatEnvironment environment(arithmetic_.flush);
-      add_products(tile, start, start + count, inner);
-      add(random(tile, row, 0), inner, again);
-    }
-    const float* a = left(tile, row, start);
-    const float* b = block.b + start * tiles_.columns;
-    for (int64_t i = 0; i < tile_size(); ++i) {
-      if (again[i] == again[i] || found[i]) continue;
-      found[i] = true;
-      sums[i] = nan_of_chunk(count, a + i / tiles_.columns, tiles_.rows, b + i % tiles_.columns,
-                             tiles_.columns);
     }
   }
 }

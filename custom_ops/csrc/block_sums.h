@@ -27,7 +27,8 @@ class BlockSums {
  public:
   BlockSums(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product);
 
-  Packing::Form form() const;
+  Packing::Form left_form() const;
+  Packing::Form right_form() const;
   // Where the panels of a are. `stands`: they are not needed.
   void read(const Packing& a, bool stands) {
     a_ = &a;
@@ -60,8 +61,17 @@ class BlockSums {
   // Makes NaNs what the profile says. False where that takes panels of b, and there are none.
   bool settle_nans(const Block& block, float* sums) const;
 
+  // Panels of b that are read over and over while rows change; and tiles of a task, one below the other.
+  int64_t columns_together() const;
+  int64_t tiles_of_task() const { return has_tiles() ? kRowBlock / tiles_.rows : kTilesOfTask; }
+
  private:
+  static constexpr int64_t kTilesOfTask = 4;  // of more, results are written to too many pages at a time
+
   bool has_instruction() const;
+  bool has_tiles() const {
+    return arithmetic_.step == kEvenOdd && tiles_.pair_tiles != nullptr;
+  }
   bool is_divisible_step() const {
     return arithmetic_.step == kFma || arithmetic_.step == kOddFirst;
   }
@@ -69,6 +79,7 @@ class BlockSums {
   const float* left(const Block& block, int64_t row, int64_t product) const;
   SumRandom random(const Block& block, int64_t row, int64_t rounding) const;
   void add_pairs(const Block& block, int64_t first, int64_t count, float* sums) const;
+  void add_tiles(const Block& block, float* sums) const;
   void add_chunks(const Block& block, float* sums) const;
   void add_short_chunks(const Block& block, float* sums) const;
   void add(const SumRandom& random, const float* terms, float* sums) const;

@@ -52,7 +52,7 @@ __attribute__((target("avx512f,avx512vl,avx512bf16"))) void dot_bfloat16(
 // Adds at most 16 pairs of products to the sums of sixteen dot products: those in the diagonal of a tile.
 ONNXBF_AMX void add_by_tiles(const uint16_t* a, const uint16_t* b, int64_t stride, int64_t pairs,
                              float* sums) {
-  uint32_t right[kTilePairs][kTileRows];
+  uint32_t right[kChunkPairs][kTileRows];
   float tile[kTileRows][kTileRows] = {};
   for (int64_t i = 0; i < kTileRows; ++i) {
     tile[i][i] = sums[i];
@@ -73,9 +73,9 @@ void dot_tiles(const uint16_t* a, const uint16_t* b, float* out, int64_t count, 
   const int64_t stride = 2 * pairs;
   std::fill_n(out, count, 0.0f);
   for (int64_t i = 0; i < count; i += kTileRows) {
-    for (int64_t pair = 0; pair < pairs; pair += kTilePairs) {
+    for (int64_t pair = 0; pair < pairs; pair += kChunkPairs) {
       const int64_t from = i * stride + 2 * pair;
-      add_by_tiles(a + from, b + from, stride, std::min(kTilePairs, pairs - pair), out + i);
+      add_by_tiles(a + from, b + from, stride, std::min(kChunkPairs, pairs - pair), out + i);
     }
   }
 }

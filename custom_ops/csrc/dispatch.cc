@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "amx.h"
 #include "bfloat16_instruction.h"
 #include "instruction_sets.h"
 
@@ -21,6 +22,10 @@ extern const PairsFunction pairs;
 }
 namespace avx512_stand_in {
 extern const PairsFunction pairs;
+extern const PairTiles pair_tiles;
+}
+namespace avx512_amx {
+extern const PairTiles pair_tiles;
 }
 namespace neon {
 extern const Kernels kernels;
@@ -29,15 +34,22 @@ extern const Kernels kernels;
 namespace {
 
 #if defined(ONNXBF_X86_KERNELS)
-Kernels with_bfloat16_pairs(const char* name, PairsFunction pairs) {
+Kernels with_instructions(const char* name, PairsFunction pairs, const PairTiles* pair_tiles) {
   Kernels made = avx512::kernels;
   made.name = name;
   made.tiles.bfloat16_pairs = pairs;
+  made.tiles.pair_tiles = pair_tiles;
   return made;
 }
-const Kernels stand_in_kernels = with_bfloat16_pairs("avx512_stand_in", avx512_stand_in::pairs);
+const Kernels stand_in_kernels =
+    with_instructions("avx512_stand_in", avx512_stand_in::pairs, &avx512_stand_in::pair_tiles);
 #if defined(ONNXBF_AVX512_BF16_KERNELS)
-const Kernels avx512_bf16_kernels = with_bfloat16_pairs("avx512_bf16", avx512_bf16::pairs);
+const Kernels avx512_bf16_kernels = with_instructions("avx512_bf16", avx512_bf16::pairs, nullptr);
+#endif
+#if defined(ONNXBF_AMX_KERNELS)
+// Without VDPBF16PS: CPUs with AMX emulate it sooner than they execute it.
+const Kernels avx512_amx_kernels =
+    with_instructions("avx512_amx", nullptr, &avx512_amx::pair_tiles);
 #endif
 
 bool has_avx512() {
@@ -71,6 +83,9 @@ const InstructionSet kInstructionSets[] = {
 #if defined(ONNXBF_AVX512_BF16_KERNELS)
     {&avx512_bf16_kernels, [] { return has_avx512() && executes_bfloat16(); },
      [] { return announces_bfloat16() && bfloat16_is_faster(); }},
+#endif
+#if defined(ONNXBF_AMX_KERNELS)
+    {&avx512_amx_kernels, [] { return has_avx512() && has_amx(); }},
 #endif
 #elif defined(ONNXBF_NEON_KERNELS)
     {&neon::kernels, always},

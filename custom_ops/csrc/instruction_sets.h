@@ -7,6 +7,7 @@
 #include "block.h"
 #include "direct.h"
 #include "gradients.h"
+#include "pair_tiles.h"
 #include "panels.h"
 #include "plan.h"
 #include "range.h"
@@ -153,6 +154,7 @@ struct TileKernels {
   SpreadFunction spread_rows, spread_columns;  // to panels of as many numbers as a tile has of these
   StoreFunction store_rounded[kRoundKernels];
   StoreFunction store_ordinary[kRoundKernels];  // of numbers as Numbers has them, in rounding-inl.h
+  const PairTiles* pair_tiles = nullptr;        // where the CPU has AMX
 };
 
 // Sums that are added to at a time: their terms come in rows of so many.

@@ -7,11 +7,6 @@
 #include "sizes.h"
 
 namespace onnxbf {
-namespace {
-
-constexpr int64_t kTilesOfTask = 4;  // one below the other; of more, results are written to too many pages at a time
-
-}  // namespace
 
 Multiplication::Multiplication(const Kernels& kernels, const Arithmetic& arithmetic,
                                const Product& product)
@@ -20,9 +15,10 @@ Multiplication::Multiplication(const Kernels& kernels, const Arithmetic& arithme
       arithmetic_(arithmetic),
       product_(product),
       sums_(kernels, arithmetic, product),
-      a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows, sums_.form()),
+      a_(kernels, arithmetic, product.a, product.rows, product.inner, tiles_.rows,
+         sums_.left_form()),
       b_(kernels, arithmetic, product.b, product.columns, product.inner, tiles_.columns,
-         sums_.form()),
+         sums_.right_form()),
       right_panels_(batch() * divide_up(product.columns, tiles_.columns)),
       results_(kernels, arithmetic, product) {
   sums_.read(a_, false);
@@ -54,13 +50,17 @@ void Multiplication::pack(Packing& packing, int64_t begin, int64_t end,
 
 void Multiplication::compute_packed(const ParallelFor& parallel) const {
   const int64_t wanted = a_.panels() * right_panels_ / kFewTasks;
-  const int64_t tiles_of_block = std::clamp<int64_t>(wanted, 1, kTilesOfTask);
+  const int64_t tiles_of_block = std::clamp<int64_t>(wanted, 1, sums_.tiles_of_task());
   const int64_t row_blocks = (a_.panels() + tiles_of_block - 1) / tiles_of_block;
+  const int64_t together = sums_.columns_together();
   parallel(right_panels_ * row_blocks, [&](int64_t i) {
     // Neighbouring tasks read the same rows of a, which a nearer cache holds than all of b.
-    const int64_t column = i % b_.panels(), first = i / b_.panels() % row_blocks * tiles_of_block;
+    const int64_t batch = i / b_.panels() / row_blocks, index = i - batch * b_.panels() * row_blocks;
+    const int64_t group = index / (together * row_blocks) * together;
+    const int64_t columns = std::min(together, b_.panels() - group);
+    const int64_t of_group = index - group * row_blocks;
+    const int64_t column = group + of_group % columns, first = of_group / columns * tiles_of_block;
     const int64_t last = std::min(first + tiles_of_block, a_.panels());
-    const int64_t batch = i / b_.panels() / row_blocks;
     compute({batch, first, last, column, b_.at(matrix_of(batch), column, 0)});
   });
 }
@@ -88,10 +88,10 @@ void Multiplication::clear(const Panels& sums) const {
 
 void Multiplication::for_tiles(const ParallelFor& parallel,
                                const std::function<void(const Block&, int64_t)>& body) const {
-  const int64_t tasks = divide_up(a_.panels(), kTilesOfTask);
+  const int64_t tasks = divide_up(a_.panels(), sums_.tiles_of_task());
   parallel(right_panels_ * tasks, [&](int64_t i) {
-    const int64_t index = i / tasks, row = i % tasks * kTilesOfTask;
-    body({index / b_.panels(), row, std::min(row + kTilesOfTask, a_.panels()),
+    const int64_t index = i / tasks, row = i % tasks * sums_.tiles_of_task();
+    body({index / b_.panels(), row, std::min(row + sums_.tiles_of_task(), a_.panels()),
           index % b_.panels(), nullptr},
          index);
   });

@@ -10,10 +10,8 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kBlock = 64;  // products, packed at a time: several chunks of amx_bf16
 constexpr int64_t kLine = 16;   // floats
 constexpr int64_t kPartFloats = 1 << 12;
-constexpr int64_t kApart = 5;   // lines, that panels may not all fall into the same sets of a cache
 
 // On bits, not on numbers: compilers make vectors of that.
 template <class Change>
@@ -28,8 +26,8 @@ void change(float* numbers, int64_t count, const Change& changed) {
 
 }  // namespace
 
-Panels::Panels(int64_t count, int64_t floats)
-    : stride_((divide_up(floats, kLine) + kApart) * kLine),
+Panels::Panels(int64_t count, int64_t floats, int64_t apart)
+    : stride_((divide_up(floats, kLine) + apart) * kLine),
       memory_(static_cast<size_t>(count * stride_)) {}
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
@@ -38,7 +36,7 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
       factor_(factor),
       size_(size),
       inner_(inner),
-      depth_(arithmetic.depth_of(inner)),
+      depth_(depth_of(arithmetic, inner, form)),
       chunk_(arithmetic.chunk_of(inner)),
       width_(width),
       panels_(divide_up(size, width)),
@@ -57,7 +55,12 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
 void Packing::hold(int64_t begin, int64_t end) {
   if (!memory_ || end - begin > room_) {
     room_ = end - begin;
-    memory_.emplace(count_matrices() * panels_, floats_of(room_));
+    const int64_t count = count_matrices() * panels_;
+    if (form_ == kPairRows) {  // side by side, and some more rows, for tiles that reach beyond the last one
+      memory_.emplace(count + divide_up(kTileRows, width_), width_ * row_words(), 0);
+    } else {
+      memory_.emplace(count, floats_of(room_));
+    }
   }
   begin_ = begin;
   end_ = end;
@@ -79,6 +82,7 @@ void Packing::run(int64_t task) const {
   const int64_t matrix = task / blocks(), begin = begin_ + task % blocks() * kBlock;
   const int64_t end = std::min(begin + kBlock, end_);
   if (copies_lines() && form_ != kPairs) return spread(matrix, begin, end);
+  if (form_ == kPairPanels && factor_.run == 0) return spread_pairs(matrix, begin, end);
   for (int64_t panel = 0; panel < panels_; ++panel) {
     pack(matrix, panel, begin, end,
          (*memory_)[matrix * panels_ + panel] + floats_of(begin - begin_));
@@ -120,7 +124,7 @@ void Packing::fill(int64_t matrix, int64_t index, int64_t begin, int64_t end,
 // Where product `k` of a sum stands in a panel.
 int64_t Packing::place(int64_t k) const {
   if (arithmetic_.step == kOddFirst) return k ^ 1;
-  if (arithmetic_.step != kEvenOdd) return k;
+  if (arithmetic_.step != kEvenOdd || is_of_tiles(form_)) return k;
   const int64_t start = k / chunk_ * chunk_;
   const int64_t length = std::min(chunk_, depth_ - start);
   return start + (k - start) / 2 + (k % 2 != 0 ? length / 2 : 0);
@@ -129,10 +133,19 @@ int64_t Packing::place(int64_t k) const {
 // The products [begin, end) of one panel; they keep to places [begin, end).
 void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
                    float* memory) const {
+  if (is_of_tiles(form_)) {
+    return pack_pairs(matrix, panel, begin, end, reinterpret_cast<uint32_t*>(memory));
+  }
+  if (form_ != kPairs) return pack_floats(matrix, panel, begin, end, memory);
+  alignas(64) float block[kBlock * kWidest];
+  pack_floats(matrix, panel, begin, end, block);
+  pair_up(block, (end - begin) / 2, memory);
+}
+
+void Packing::pack_floats(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
+                          float* to) const {
   const int64_t first = panel * width_;
   const int64_t count = std::min(width_, size_ - first);
-  alignas(64) float block[kBlock * kWidest];
-  float* to = form_ == kPairs ? block : memory;
   const int64_t last = std::min(end, inner_);
   if (count < width_ || last < end) std::fill_n(to, (end - begin) * width_, 0.0f);
   int64_t places[kBlock];
@@ -148,7 +161,6 @@ void Packing::pack(int64_t matrix, int64_t panel, int64_t begin, int64_t end,
     copy_runs(factor_.matrices[static_cast<size_t>(matrix)], part);
     finish(to, (end - begin) * width_);
   }
-  if (form_ == kPairs) pair_up(block, (end - begin) / 2, memory);
 }
 
 // Whether lines of a panel stand in memory as such, in order but for each two that change places.

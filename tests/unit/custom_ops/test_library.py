@@ -17,7 +17,6 @@ from onnxbf.custom_ops.library import (
     kernel_names,
     library_path,
 )
-from onnxbf.custom_ops.profile_selftest import BY_INSTRUCTION
 from onnxbf.errors import KernelError
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +41,14 @@ def test_the_library_is_there() -> None:
 
 def test_instruction_sets_begin_with_the_one_that_every_cpu_has() -> None:
     assert instruction_sets()[0] == "scalar"
-    assert set(instruction_sets()) <= {"scalar", "avx2", "avx512", "avx512_bf16", "neon"}
+    assert set(instruction_sets()) <= {
+        "scalar",
+        "avx2",
+        "avx512",
+        "avx512_bf16",
+        "avx512_amx",
+        "neon",
+    }
 
 
 def _listed(name: str) -> list[str]:
@@ -114,16 +120,25 @@ def test_the_best_instruction_set_is_used_where_none_is_chosen() -> None:
     """VDPBF16PS only where it adds faster than what emulates it."""
     *others, best = instruction_sets()
     used = _in_a_process(USED, **{INSTRUCTION_SET_VARIABLE: ""})
-    assert used == best or (best == BY_INSTRUCTION and used == others[-1])
+    assert used == best or (best == "avx512_bf16" and used == others[-1])
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone lists what CPUID says")
 def test_an_instruction_that_the_cpu_does_not_announce_is_not_chosen() -> None:
     """It may execute all the same, where a hypervisor hides it: then it is there to be named."""
-    announced = BY_INSTRUCTION in Path("/proc/cpuinfo").read_text().split()
-    assert not announced or BY_INSTRUCTION in instruction_sets()
+    announced = "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+    assert not announced or "avx512_bf16" in instruction_sets()
     used = _in_a_process(USED, **{INSTRUCTION_SET_VARIABLE: ""})
-    assert announced or used != BY_INSTRUCTION
+    assert announced or used != "avx512_bf16"
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone lists what CPUID says")
+def test_amx_is_used_where_it_is_announced_and_nowhere_else() -> None:
+    """Linux lists it where it keeps its state; a process that may not use it has to do without."""
+    announced = {"amx_bf16", "amx_tile"} <= set(Path("/proc/cpuinfo").read_text().split())
+    used = _in_a_process(USED, **{INSTRUCTION_SET_VARIABLE: ""})
+    assert (used == "avx512_amx") is ("avx512_amx" in instruction_sets())
+    assert announced or "avx512_amx" not in instruction_sets()
 
 
 def test_an_instruction_set_that_this_cpu_lacks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -160,10 +161,15 @@ def test_the_cpu_computes(name: str) -> None:
             assert same_bits(np.concatenate(got).ravel(), wanted)
 
 
-@pytest.mark.parametrize("name", ["avx512_bf16", STAND_IN])
-@pytest.mark.parametrize("text", ["avx512_bf16", "torch_cpu_bf16"])
+BY_INSTRUCTIONS = [
+    *itertools.product(["avx512_bf16", "torch_cpu_bf16"], ["avx512_bf16", STAND_IN]),
+    *itertools.product(["amx_bf16"], ["avx512_amx", STAND_IN]),
+]
+
+
+@pytest.mark.parametrize(("text", "name"), BY_INSTRUCTIONS)
 def test_the_instruction_and_its_emulation_agree(text: str, name: str) -> None:
-    """The kernels that use VDPBF16PS, over many parts of sums; NaN with its payload.
+    """The kernels that use VDPBF16PS or TDPBF16PS, over many parts of sums; NaN with its payload.
 
     A function in its place shows on any CPU with AVX-512 that what is around it is right.
     """

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxbf.arithmetic import PROFILES, Arithmetic, parse_arithmetic
+from onnxbf.arithmetic import PROFILES, Arithmetic, Step, parse_arithmetic
 from onnxbf.custom_ops import profile_selftest
 from onnxbf.custom_ops.cpu_instructions import cpu_dots
 from onnxbf.custom_ops.kernels import kernels
 from onnxbf.custom_ops.library import instruction_sets
-from onnxbf.custom_ops.profile_selftest import run_profile_checks
+from onnxbf.custom_ops.profile_selftest import BY_INSTRUCTION, run_profile_checks
 from onnxbf.custom_ops.selftest import Check
 from onnxbf.formats import Cast, Rounding
 
@@ -72,10 +72,13 @@ def test_the_cpu_judges_where_it_can(name: str) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_both_ways_are_there_where_the_cpu_has_both() -> None:
-    both = list(run_profile_checks(PROFILES["avx512_bf16"], quick=True, threads=1))[-1]
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
+def test_both_ways_are_there_where_the_cpu_has_both(name: str) -> None:
+    profile = PROFILES[name]
+    both = list(run_profile_checks(profile, quick=True, threads=1))[-1]
     assert both.passed
-    assert (both.cases > 0) is (profile_selftest.BY_INSTRUCTION in instruction_sets())
+    assert both.name == "the instruction and its emulation"
+    assert (both.cases > 0) is (BY_INSTRUCTION[profile.step] in instruction_sets())
 
 
 def by_kernels(profile: Arithmetic, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -101,7 +104,7 @@ def test_sums_are_compared_with_the_cpus_own(name: str, monkeypatch: pytest.Monk
 def test_both_ways_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the AVX2 kernels in the place of those that this CPU may lack."""
     used = instruction_sets()[1:2] or instruction_sets()[:1]
-    monkeypatch.setattr(profile_selftest, "BY_INSTRUCTION", used[0])
+    monkeypatch.setattr(profile_selftest, "BY_INSTRUCTION", {Step.ODD_FIRST: used[0]})
     monkeypatch.setattr(profile_selftest, "EMULATED", instruction_sets()[0])
     found = list(run_profile_checks(PROFILES["torch_cpu_bf16"], quick=True, threads=1))[-1]
     assert found.passed and found.cases == 7 * 130 * 170
