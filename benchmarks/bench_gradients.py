@@ -19,14 +19,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
 from models import LENGTH, NETWORKS, WIDTH, Array
 from onnx import ModelProto, helper
 from rich.console import Console
 from rich.table import Table
 
 from onnxbf.custom_ops.registry import DOMAIN, VERSION
+from onnxbf.passes.recompute_probabilities import RecomputeProbabilities
+from onnxbf.passes.replace_gradients import ReplaceGradients
 from onnxbf.protos import from_proto, to_proto
 from onnxbf.recipe import load_recipe
+from onnxbf.report import Report
 from onnxbf.session import make_session
 from onnxbf.training.graphs import TrainingGraphs, build_graphs
 
@@ -151,8 +155,19 @@ def losses() -> Iterator[Pair]:
     labels = np.arange(len(logits)) % VOCABULARY
     given, outputs = {"x": logits, "labels": labels}, ("loss", "p")
     yield single("SoftmaxCrossEntropyLoss", "transformer", given, outputs)
-    feeds = {"dy": np.ones((), np.float32), "p": logits - np.float32(8), "labels": labels}
+    dy = np.ones((), np.float32)
+    feeds = {"dy": dy, "p": logits - np.float32(8), "labels": labels}
     yield single("SoftmaxCrossEntropyLossGrad", "transformer", feeds, ("dx",))
+    theirs = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17, "{THEIRS}" : 1]>
+    g (float[n,k] x, int64[n] labels, float dy) => (float loss, float[n,k] dx) <float[n,k] p> {{
+        loss, p = SoftmaxCrossEntropyLoss (x, labels)
+        dx = {THEIRS}.SoftmaxCrossEntropyLossGrad (dy, p, labels)
+    }}""")
+    ours, report = from_proto(theirs), Report("none")
+    ReplaceGradients(report)(ours)
+    RecomputeProbabilities(report)(ours)
+    name = "SoftmaxCrossEntropyLoss, and its gradient: transformer"
+    yield Pair(name, theirs, to_proto(ours), {**given, "dy": dy})
 
 
 def graphs() -> Iterator[Pair]:

@@ -1,6 +1,7 @@
 """The operators of ``ai.onnxbf`` for training in NumPy: sums in float64, results in float32.
 
-They have the inputs, outputs and attributes of ONNX Runtime's operators of the same names.
+They have the inputs, outputs and attributes of ONNX Runtime's operators of the same names, and some
+of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from onnxbf.custom_ops.elementwise import parse_program
+from onnxbf.custom_ops.reference_products import cast_as
 from onnxbf.custom_ops.registry import DOMAIN
 
 Floats = NDArray[np.float32]
@@ -218,7 +220,7 @@ class MaxPoolGrad(OpRun):
 
 
 class SoftmaxCrossEntropyLoss(OpRun):
-    """The logarithms of the softmax of rows, and what those of the labels cost."""
+    """What labels cost, the logarithms of the softmax of rows, and two numbers of each row."""
 
     op_domain = DOMAIN
 
@@ -228,38 +230,51 @@ class SoftmaxCrossEntropyLoss(OpRun):
         labels: NDArray[np.int64],
         ignore_index: int | None = None,
         reduction: str = "mean",
-    ) -> tuple[NDArray[Any], Floats]:
+    ) -> tuple[NDArray[Any], ...]:
         rows = logits.astype(np.float64)
-        rows -= rows.max(1, keepdims=True)
-        logarithms = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+        largest = rows.max(1, keepdims=True)
+        rows -= largest
+        log_of_sum = np.log(np.exp(rows).sum(1, keepdims=True))
+        logarithms = rows - log_of_sum
         counted = labels != ignore_index
         chosen = np.take_along_axis(logarithms, np.where(counted, labels, 0)[:, None], 1)[:, 0]
         losses = np.where(counted, -chosen, 0)
         total = losses if reduction == "none" else losses.sum()
         loss = total / max(counted.sum(), 1) if reduction == "mean" else total
-        return np.asarray(loss, np.float32), logarithms.astype(np.float32)
+        results = (np.asarray(loss), logarithms, largest[:, 0], log_of_sum[:, 0])
+        names = self.onnx_node.output
+        return tuple(array.astype(np.float32) for array, _ in zip(results, names))
 
 
 class SoftmaxCrossEntropyLossGrad(OpRun):
-    """The gradient of SoftmaxCrossEntropyLoss, from its second output."""
+    """The gradient of SoftmaxCrossEntropyLoss, from its second output.
+
+    Or from its first input, and its third and fourth outputs.
+    """
 
     op_domain = DOMAIN
 
     def _run(
         self,
         dy: Floats,
-        logarithms: Floats,
+        logits: Floats,
         labels: NDArray[np.int64],
+        largest: Floats | None = None,
+        log_of_sum: Floats | None = None,
+        cast_y: str = "",
         ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> tuple[Floats]:
+        logarithms = logits.astype(np.float64)
+        for statistic in (largest, log_of_sum):
+            logarithms -= 0 if statistic is None else statistic.astype(np.float64)[:, None]
         counted = labels != ignore_index
         scale = np.broadcast_to(dy, labels.shape).astype(np.float64)
         if reduction == "mean":
             scale = scale / max(counted.sum(), 1)
         chosen = np.where(counted, labels, 0)[:, None] == np.arange(logarithms.shape[1])
-        gradient = np.exp(logarithms.astype(np.float64)) - chosen
-        return ((gradient * np.where(counted, scale, 0)[:, None]).astype(np.float32),)
+        gradient = (np.exp(logarithms) - chosen) * np.where(counted, scale, 0)[:, None]
+        return (cast_as(gradient.astype(np.float32), cast_y),)
 
 
 class SoftmaxGrad_13(OpRun):

@@ -17,7 +17,7 @@ from onnxbf.errors import KernelError
 
 INSTRUCTION_SET_VARIABLE = "ONNXBF_INSTRUCTION_SET"
 _FOLDER = Path(__file__).resolve().parent  # once: it takes longer than rounding a small array
-_INTERFACE = 24  # kInterface in csrc/c_api.h
+_INTERFACE = 25  # kInterface in csrc/c_api.h
 _REBUILD = "Build it anew for this machine: pip install --force-reinstall ."
 
 

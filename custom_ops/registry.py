@@ -65,7 +65,7 @@ class CustomOp:
 
 
 # What ONNX Runtime computes slowly in training, with inputs, outputs and attributes as there, but
-# for the sizes of what MaxPoolGrad gives.
+# for the sizes of what MaxPoolGrad gives, and what graphs that a trainer runs ask for beyond.
 TRAINING_OPS = (
     CustomOp("ReluGrad", ("dy", "x"), {}, "dy where x > 0, 0 elsewhere"),
     CustomOp("ConvGrad", ("dy", "x", "w"), {"group": 1}, "the gradients of x, w and the bias"),
@@ -87,12 +87,12 @@ TRAINING_OPS = (
         "SoftmaxCrossEntropyLoss",
         ("logits", "labels"),
         {"reduction": "mean"},
-        "ONNX's SoftmaxCrossEntropyLoss of rows, without weights",
+        "ONNX's SoftmaxCrossEntropyLoss of rows, without weights; what its gradient asks for",
     ),
     CustomOp(
         "SoftmaxCrossEntropyLossGrad",
-        ("dy", "log_probabilities", "labels"),
-        {"reduction": "mean"},
+        ("dy", "log_probabilities_or_logits", "labels", "largest?", "log_of_sum?"),
+        {"reduction": "mean", "cast_y": ""},
         "the gradient of the logits",
     ),
     CustomOp("SoftmaxGrad_13", ("dy", "y"), {"axis": -1}, "the gradient of Softmax along rows"),

@@ -76,21 +76,26 @@ struct PoolPlanes {
 };
 
 // Rows of scores, and the class that each is to choose; rows of class `ignored` cost nothing.
+//
+// The logarithm of a probability is logit - largest - log_of_sum. These two, one number a row, are enough to
+// compute it anew. nullptr where nobody wants one of the three.
 struct LossRows {
   const float* logits;
   const int64_t* labels;
   int64_t ignored, count, width;
   float* log_probabilities;  // rows x width
-  float* losses;             // one number a row
+  float *largest, *log_of_sum;
+  float* losses;  // one number a row
 };
 
 struct LossGradientRows {
-  const float* log_probabilities;
+  const float* logits;                // or, without the next two, logarithms of probabilities
+  const float *largest, *log_of_sum;  // nullptr: zeros
   const int64_t* labels;
   int64_t ignored, count, width;
   const float* dy;  // of each row's loss
   int64_t dy_step;  // from row to row; 0: one number for all
-  float* dx;
+  float* dx;        // may be `logits`
 };
 
 struct GradientKernels {

@@ -71,6 +71,10 @@ inline bool some_lower_half_is_zero(const Word (&words)[kCount]) {
   return _mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)least, _mm256_setzero_si256())) != 0;
 }
 
+#define ONNXBF_CHOOSES_FLOATS
+inline Float smaller_of(Float a, Float b) { return (Float)_mm256_min_ps((__m256)a, (__m256)b); }
+inline Float larger_of(Float a, Float b) { return (Float)_mm256_max_ps((__m256)a, (__m256)b); }
+
 #define ONNXBF_TURNS_FOURS
 inline Float load_fours(const float* from, int64_t stride) {
   const __m256 rows = _mm256_castps128_ps256(_mm_loadu_ps(from));

@@ -50,6 +50,10 @@ inline Float multiply_add(Float a, Float b, Float c, bool) {
   return (Float)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
 
+#define ONNXBF_CHOOSES_FLOATS
+inline Float smaller_of(Float a, Float b) { return (Float)_mm512_min_ps((__m512)a, (__m512)b); }
+inline Float larger_of(Float a, Float b) { return (Float)_mm512_max_ps((__m512)a, (__m512)b); }
+
 #define ONNXBF_LOADS_SOME
 inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
 

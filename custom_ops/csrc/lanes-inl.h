@@ -19,6 +19,7 @@
 //   any_is_zero(Word)            whether some lane is,
 //   some_lower_half_is_zero      of an array of words,
 //   ONNXBF_LOADS_SOME            a macro, where it has load_some and store_some,
+//   ONNXBF_CHOOSES_FLOATS        a macro, where it has smaller_of and larger_of of floats,
 //   ONNXBF_ROUNDS_TO_ODD         a macro, where it has multiply_add_to_odd(a, b, c): beyond the
 //                                largest number, that number,
 //   ONNXBF_ADDS_TOWARDS_ZERO     a macro, where it has add_towards_zero(a, b) of magnitudes,
@@ -119,6 +120,12 @@ inline Float load_some(const float* from, int64_t count) {
 inline void store_some(float* to, Float lanes, int64_t count) {
   __builtin_memcpy(to, &lanes, static_cast<size_t>(count) * sizeof(float));
 }
+#endif
+
+// a < b ? a : b, and a > b ? a : b: where one is NaN, the second.
+#if !defined(ONNXBF_CHOOSES_FLOATS)
+inline Float smaller_of(Float a, Float b) { return a < b ? a : b; }
+inline Float larger_of(Float a, Float b) { return a > b ? a : b; }
 #endif
 
 // Calls body(i) for whole vectors of [0, count), then tail(i, rest) for the rest, if any.

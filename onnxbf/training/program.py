@@ -19,6 +19,7 @@ from onnxbf.passes.mark_rounded import MarkRounded
 from onnxbf.passes.observe_roundings import ROUNDINGS
 from onnxbf.passes.observe_updates import UPDATES
 from onnxbf.passes.pool_relu_gradients import PoolReluGradients
+from onnxbf.passes.recompute_probabilities import RecomputeProbabilities
 from onnxbf.passes.round_at_source import RoundAtSource
 from onnxbf.passes.sum_lookups import SumLookups
 from onnxbf.protos import to_proto
@@ -143,6 +144,7 @@ def _fused(model: ir.Model, *, around_casts: bool = False, loss: str | None = No
     for graph_pass in (
         SumLookups(report),
         FoldTransposes(report),
+        RecomputeProbabilities(report),
         RoundAtSource(report),
         PoolReluGradients(report),
         FuseProducts(report),

@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <limits>
 #include <string>
 
+#include "casts.h"
 #include "instruction_sets.h"
+#include "ops/compute_attributes.h"
 #include "ops/custom_op.h"
 #include "ops/float_rows.h"
 #include "ops/operators.h"
@@ -49,12 +52,17 @@ class Classes {
   int32_t reduction_;
 };
 
-// ONNX's SoftmaxCrossEntropyLoss of one label a row, without weights, with both of its outputs.
+// ONNX's SoftmaxCrossEntropyLoss of one label a row, without weights, and what its gradient may ask for instead
+// of the logarithms of all probabilities.
 class SoftmaxCrossEntropyLoss : Classes {
  public:
   static constexpr const char* kName = "SoftmaxCrossEntropyLoss";
   static constexpr ort::Parameter kInputs[] = {{ort::kFloat}, {ort::kInt64}};  // logits, labels
-  static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}, {ort::kFloat}};
+  static constexpr ort::Parameter kOutputs[] = {
+      {ort::kFloat},                   // the loss
+      {ort::kFloat, ort::kOptional},   // logarithms of probabilities
+      {ort::kFloat, ort::kOptional},   // of each row the largest logit,
+      {ort::kFloat, ort::kOptional}};  // and the logarithm of the sum
   static constexpr bool kInPlace = false;
 
   static void infer(const ort::Inference&) {}
@@ -64,17 +72,31 @@ class SoftmaxCrossEntropyLoss : Classes {
   void compute(const ort::Context& context) const {
     const ort::Tensor logits = context.input(0);
     const Labels labels = read(logits.shape, context.input(1));
-    const Sizes shape = reduction_ == kNone ? Sizes{labels.rows} : Sizes{};
-    auto* loss = static_cast<float*>(context.output(0, ort::kFloat, shape));
-    auto* out = static_cast<float*>(context.output(1, ort::kFloat, logits.shape));
-    const auto* from = static_cast<const float*>(logits.data);
+    const Sizes one_each{labels.rows};
+    auto* loss = floats(context.output(0, ort::kFloat, reduction_ == kNone ? one_each : Sizes{}));
     std::vector<float> sums(reduction_ == kNone ? 0 : static_cast<size_t>(labels.rows));
-    float* losses = reduction_ == kNone ? loss : sums.data();
+    const LossRows all{
+        numbers(logits),
+        labels.data,
+        ignored_,
+        labels.rows,
+        labels.width,
+        floats(context.optional_output(1, ort::kFloat, logits.shape)),
+        floats(context.optional_output(2, ort::kFloat, one_each)),
+        floats(context.optional_output(3, ort::kFloat, one_each)),
+        reduction_ == kNone ? loss : sums.data(),
+    };
     const auto cross_entropy = chosen_kernels().gradients.cross_entropy;
     for_some_rows(context, {labels.rows, labels.width}, [&](int64_t first, int64_t count) {
-      const int64_t begin = first * labels.width;
-      cross_entropy({from + begin, labels.data + first, ignored_, count, labels.width, out + begin,
-                     losses + first});
+      LossRows rows = all;
+      rows.logits += first * labels.width;
+      rows.labels += first;
+      rows.count = count;
+      if (rows.log_probabilities != nullptr) rows.log_probabilities += first * labels.width;
+      if (rows.largest != nullptr) rows.largest += first;
+      if (rows.log_of_sum != nullptr) rows.log_of_sum += first;
+      rows.losses += first;
+      cross_entropy(rows);
     });
     if (reduction_ == kNone) return;
     double sum = 0;
@@ -83,40 +105,76 @@ class SoftmaxCrossEntropyLoss : Classes {
     const bool divides = reduction_ == kMean && labels.counted != 0;
     *loss = static_cast<float>(divides ? sum / static_cast<double>(labels.counted) : sum);
   }
+
+ private:
+  static float* floats(void* data) { return static_cast<float*>(data); }
 };
 
-// Its gradient.
+// Its gradient, perhaps rounded.
 class SoftmaxCrossEntropyLossGrad : Classes {
  public:
   static constexpr const char* kName = "SoftmaxCrossEntropyLossGrad";
   static constexpr ort::Parameter kInputs[] = {
-      {ort::kFloat}, {ort::kFloat}, {ort::kInt64}};  // dy, logarithms of probabilities, labels
+      {ort::kFloat},                   // dy
+      {ort::kFloat},                   // logarithms of probabilities; or logits, and
+      {ort::kInt64},                   // labels
+      {ort::kFloat, ort::kOptional},   // of each row the largest logit,
+      {ort::kFloat, ort::kOptional}};  // and the logarithm of the sum
   static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
-  static constexpr bool kInPlace = false;
+  static constexpr bool kInPlace = true;
+  static constexpr int32_t kInPlaceInput = 1;
 
-  static void infer(const ort::Inference&) {}
+  static void infer(const ort::Inference& node) { node.output_like_input(ort::kFloat, 1); }
 
-  explicit SoftmaxCrossEntropyLossGrad(const ort::KernelAttributes& node) : Classes(node) {}
+  explicit SoftmaxCrossEntropyLossGrad(const ort::KernelAttributes& node) : Classes(node) {
+    rounding_.add(read_cast(node, "cast_y"));
+  }
 
   void compute(const ort::Context& context) const {
-    const ort::Tensor dy = context.input(0), logarithms = context.input(1);
-    const Labels labels = read(logarithms.shape, context.input(2));
+    const ort::Tensor dy = context.input(0), logits = context.input(1);
+    const Labels labels = read(logits.shape, context.input(2));
     if (dy.count != (reduction_ == kNone ? labels.rows : 1)) {
       throw ort::Error("dy is not of the shape of the loss.");
     }
-    auto* dx = static_cast<float*>(context.output(0, ort::kFloat, logarithms.shape));
-    if (logarithms.count == 0) return;
-    const auto* from = static_cast<const float*>(logarithms.data);
-    const auto* given = static_cast<const float*>(dy.data);
-    const float scale = reduction_ == kMean ? *given / labels.counted : *given;
+    const float* largest = one_each(context, 3, labels.rows);
+    const float* log_of_sum = one_each(context, 4, labels.rows);
+    auto* dx = static_cast<float*>(context.output(0, ort::kFloat, logits.shape));
+    if (logits.count == 0) return;
+    const float scale = reduction_ == kMean ? *numbers(dy) / labels.counted : *numbers(dy);
     const int64_t step = reduction_ == kNone ? 1 : 0;
     const auto gradient = chosen_kernels().gradients.cross_entropy_gradient;
-    for_some_rows(context, {labels.rows, labels.width}, [&](int64_t first, int64_t count) {
-      const int64_t begin = first * labels.width;
-      gradient({from + begin, labels.data + first, ignored_, count, labels.width,
-                step == 0 ? &scale : given + first, step, dx + begin});
+    const int64_t width = labels.width;
+    for_some_rows(context, {labels.rows, width}, [&](int64_t first, int64_t count) {
+      for_rows_at_a_time(width, first, count, [&](int64_t row, int64_t rows) {
+        const int64_t begin = row * width;
+        gradient({numbers(logits) + begin, largest == nullptr ? nullptr : largest + row,
+                  log_of_sum == nullptr ? nullptr : log_of_sum + row, labels.data + row, ignored_,
+                  rows, width, step == 0 ? &scale : numbers(dy) + row, step, dx + begin});
+        rounding_(dx + begin, rows * width);
+      });
     });
   }
+
+ private:
+  // nullptr: absent.
+  static const float* one_each(const ort::Context& context, size_t index, int64_t rows) {
+    if (!context.has_input(index)) return nullptr;
+    const ort::Tensor tensor = context.input(index);
+    if (tensor.shape == Sizes{rows}) return numbers(tensor);
+    throw ort::Error("there must be one largest logit, and one logarithm of a sum, for each row.");
+  }
+
+  // As many as a cast, where there is one, finds in the first cache.
+  template <class Body>
+  void for_rows_at_a_time(int64_t width, int64_t first, int64_t count, const Body& body) const {
+    constexpr int64_t kCached = 2048;
+    const int64_t some = rounding_.empty() ? count : std::max<int64_t>(kCached / width, 1);
+    for (int64_t row = 0; row < count; row += some) {
+      body(first + row, std::min(some, count - row));
+    }
+  }
+
+  Casts rounding_{chosen_kernels()};
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 //     static constexpr ort::Parameter kOutputs[] = {{ort::kFloat}};
 //     static constexpr bool kInPlace = true;  // the first output may lie where the first input does
 //     static constexpr int32_t kInPlaceOutput = 1;  // if it is another output that may
+//     static constexpr int32_t kInPlaceInput = 1;   // if it is where another input does
 //     static void infer(const ort::Inference& node);       // tells types and shapes of the outputs
 //     explicit Example(const ort::KernelAttributes& node); // once per node
 //     void compute(const ort::Context& context) const;     // on every run, by many threads at once
@@ -48,6 +49,15 @@ struct InPlaceOutput {
 template <class Operator>
 struct InPlaceOutput<Operator, std::void_t<decltype(Operator::kInPlaceOutput)>> {
   static constexpr int32_t kIndex = Operator::kInPlaceOutput;
+};
+
+template <class Operator, class = void>
+struct InPlaceInput {
+  static constexpr int32_t kIndex = 0;
+};
+template <class Operator>
+struct InPlaceInput<Operator, std::void_t<decltype(Operator::kInPlaceInput)>> {
+  static constexpr int32_t kIndex = Operator::kInPlaceInput;
 };
 
 template <class Operator>
@@ -114,7 +124,8 @@ class OperatorOf : public CustomOp {
   }
 
   static size_t in_place(int32_t** inputs, int32_t** outputs) {
-    static int32_t input = 0, output = InPlaceOutput<Operator>::kIndex;
+    static int32_t input = InPlaceInput<Operator>::kIndex;
+    static int32_t output = InPlaceOutput<Operator>::kIndex;
     *inputs = &input;
     *outputs = &output;
     return 1;

@@ -98,14 +98,26 @@ options = onnxruntime.SessionOptions()
 options.enable_cpu_mem_arena = options.enable_mem_pattern = False
 register_custom_ops(options)
 session = onnxruntime.InferenceSession(sys.argv[1], options)
-x = np.ones(2**24, np.float32)
+x = np.ones([int(size) for size in sys.argv[2:]], np.float32)
+feeds = {"x": x, "labels": np.zeros(len(x), np.int64), "dy": np.ones((), np.float32)}
+feeds = {each.name: feeds[each.name] for each in session.get_inputs()}
 before = peak()
-session.run(None, {"x": x})
+session.run(None, feeds)
 print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def peak(path: Path, *shape: int) -> float:
+    """What a run takes beside its inputs, in tensors of 2^24 numbers."""
+    run_it = [sys.executable, "-c", PEAK, str(path), *map(str, shape)]
+    kibibytes = int(subprocess.run(run_it, capture_output=True, text=True, check=True).stdout)
+    return kibibytes / (2**24 * 4 / 1024)
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@LINUX
 def test_a_rounded_value_takes_the_memory_of_the_value(tmp_path: Path) -> None:
     """Between the input and a single number there is one tensor of 64 MiB, not two."""
     nodes = [
@@ -115,10 +127,25 @@ def test_a_rounded_value_takes_the_memory_of_the_value(tmp_path: Path) -> None:
     ]
     path = tmp_path / "model.onnx"
     onnx.save(model(nodes, [value("x", shape=["n"])], [value("y")]), path)
-    run_it = [sys.executable, "-c", PEAK, str(path)]
-    kibibytes = int(subprocess.run(run_it, capture_output=True, text=True, check=True).stdout)
-    tensor = 2**24 * 4 / 1024
-    assert 0.9 * tensor < kibibytes < 1.5 * tensor
+    assert 0.9 < peak(path, 2**24) < 1.5
+
+
+@LINUX
+def test_the_gradient_of_a_loss_takes_the_memory_of_the_logits(tmp_path: Path) -> None:
+    given, statistics = ["logits", "labels"], ["largest", "log_of_sum"]
+    loss = ours("SoftmaxCrossEntropyLoss", given, "loss")
+    loss.output.extend(["", *statistics])
+    nodes = [
+        node("Neg", ["x"], "logits"),
+        loss,
+        ours("SoftmaxCrossEntropyLossGrad", ["dy", *given, *statistics], "dx", cast_y="bf16"),
+        node("ReduceMax", ["dx"], "y", keepdims=0),
+    ]
+    inputs = [value("x", shape=["n", "k"]), value("labels", TensorProto.INT64, ["n"])]
+    path = tmp_path / "model.onnx"
+    made = model(nodes, [*inputs, value("dy", shape=[])], [value("loss"), value("y")])
+    onnx.save(made, path)
+    assert 0.9 < peak(path, 2**12, 2**12) < 1.5
 
 
 @BOTH
