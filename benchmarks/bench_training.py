@@ -139,7 +139,10 @@ def candidates(network: Network, optimizer: str, threads: int, folder: Path) -> 
         "ONNX Runtime's Module, our artifacts, bf16": module_step(folder / "bf16", threads),
         OURS: trainer_step(graphs.under(load_recipe("none")), threads),
         "our trainer, bf16": trainer_step(bf16, threads),
-        "our trainer, avx512-bf16": trainer_step(graphs.under(load_recipe("avx512-bf16")), threads),
+        **{
+            f"our trainer, {name}": trainer_step(graphs.under(load_recipe(name)), threads)
+            for name in ("avx512-bf16", "amx-bf16")
+        },
     }
     if importlib.util.find_spec("torch"):
         made["PyTorch eager, float32"] = torch_step(network, optimizer, threads)

@@ -25,8 +25,8 @@ _RECIPE = (
         default="bf16",
         show_default=True,
         metavar="NAME|FILE",
-        help="What is rounded: bf16, bf16-pure, bf16-gemm, fp16, fp8, avx512-bf16, arm-bf16, "
-        "bf16-accumulate, fp8-chunked, hopper, fqt-ptq, fqt-psq, fqt-bhq, mxfp8, mxfp6, "
+        help="What is rounded: bf16, bf16-pure, bf16-gemm, fp16, fp8, avx512-bf16, amx-bf16, "
+        "arm-bf16, bf16-accumulate, fp8-chunked, hopper, fqt-ptq, fqt-psq, fqt-bhq, mxfp8, mxfp6, "
         "mxfp4, mxint8, none, or a TOML file.",
     ),
     click.option(

@@ -100,6 +100,11 @@ READY_MADE: Mapping[str, ReadyMade] = {
         {**_uniform(_INTEL), "arithmetic": "avx512_bf16"},
         _read_only(_INTEL),
     ),
+    "amx-bf16": _both(
+        "as avx512-bf16, on a CPU with AMX: matrix products sum as TDPBF16PS does",
+        {**_uniform(_INTEL), "arithmetic": "amx_bf16"},
+        _read_only(_INTEL),
+    ),
     "arm-bf16": _both(
         "as bf16, on a CPU with FEAT_BF16: matrix products sum as BFDOT does",
         {**_uniform("bf16:rne"), "arithmetic": "arm_bf16"},

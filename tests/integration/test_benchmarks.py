@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,14 @@ def test_all_candidates_train_the_same_network() -> None:
     told = _run("bench_training.py", *SHORT)
     assert "our trainer, bf16" in told
     assert "its own artifacts" in told
+
+
+def test_bits_are_compared_with_torchs() -> None:
+    command = [sys.executable, BENCHMARKS / "torch_bits.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if importlib.util.find_spec("torch") is None:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "This compares with torch: pip install torch==2.13.0\n"
+        return
+    *_, last = done.stdout.splitlines()
+    assert last.split()[:6] == ["64", "x", "4096", "x", "1", "64"]

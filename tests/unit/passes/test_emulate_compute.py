@@ -61,7 +61,7 @@ def test_products_take_in_the_roundings_around_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", ["avx512-bf16", "arm-bf16", "bf16-accumulate", "fp8-chunked", "hopper"]
+    "recipe", ["avx512-bf16", "amx-bf16", "arm-bf16", "bf16-accumulate", "fp8-chunked", "hopper"]
 )
 def test_the_same_bits_as_with_roundings_around(recipe: str) -> None:
     """Written out by hand: each rounding a node, each product one that rounds nothing itself."""

@@ -63,7 +63,7 @@ def _run(body: str, recipe: Recipe, **options: Any) -> np.ndarray:
 
 RECIPES = {
     name: load_recipe(name)
-    for name in ("bf16", "bf16-gemm", "fp8", "fp16", "avx512-bf16", "arm-bf16", "none")
+    for name in ("bf16", "bf16-gemm", "fp8", "fp16", "avx512-bf16", "amx-bf16", "arm-bf16", "none")
 } | {"bias": EVERY_ROLE}
 
 
