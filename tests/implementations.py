@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxbf.custom_ops.kernels import kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.formats import Cast
 from onnxbf.philox import random_words
 from onnxbf.rounding import round_array, round_value
+from tests.other_sets import complete_sets
 
 Floats = NDArray[np.float32]
 Round = Callable[..., Floats]  # (values, cast, *, seed=0, node=0, step=0, offset=0)
@@ -52,7 +53,7 @@ def _kernel(
     return rounded
 
 
-KERNELS: dict[str, Round] = {f"c++ {name}": partial(_kernel, name) for name in instruction_sets()}
+KERNELS: dict[str, Round] = {f"c++ {name}": partial(_kernel, name) for name in complete_sets()}
 FAST: dict[str, Round] = {"numpy": _numpy, **KERNELS}
 ALL: dict[str, Round] = {"scalar": _scalar, **FAST}
 

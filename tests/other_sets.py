@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from onnxbf.custom_ops.library import INSTRUCTION_SET_VARIABLE
+from onnxbf.custom_ops.library import INSTRUCTION_SET_VARIABLE, instruction_sets
 
 
 def printed_under(instruction_set: str, script: str) -> list[str]:
@@ -16,3 +16,11 @@ def printed_under(instruction_set: str, script: str) -> list[str]:
     made = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     return made.stdout.split()
+
+
+def complete_sets() -> list[str]:
+    """Those that have kernels of their own for everything.
+
+    The others share AVX-512's, but for products of pairs of bfloat16 numbers (csrc/dispatch.cc).
+    """
+    return [name for name in instruction_sets() if not name.startswith("avx512_")]

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.numpy_api import quantize
 from onnxbf.encoding import decode
 from onnxbf.formats import (
@@ -27,6 +26,7 @@ from onnxbf.formats import (
 )
 from onnxbf.philox import random_words
 from tests.implementations import FAST, KERNELS, Floats, Round, same_bits
+from tests.other_sets import complete_sets
 
 DETERMINISTIC = [mode for mode in Rounding if mode is not Rounding.STOCHASTIC]
 SYMMETRIC = [mode for mode in Rounding if mode not in (Rounding.UP, Rounding.DOWN)]
@@ -210,7 +210,7 @@ def test_every_instruction_set_gives_the_same_bits(
 ) -> None:
     key = {"seed": seed, "node": 9, "step": 10, "offset": offset}
     wanted = FAST["numpy"](values, cast, **key)
-    for name in instruction_sets():
+    for name in complete_sets():
         assert same_bits(KERNELS[f"c++ {name}"](values, cast, **key), wanted), name
 
 

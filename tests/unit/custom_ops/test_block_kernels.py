@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from onnxbf.block_cast import BLOCK_CASTS, parse_block_cast
 from onnxbf.block_quantizer import quantize_blocks
 from onnxbf.custom_ops.kernels import kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.philox import random_words
 from tests.implementations import same_bits
+from tests.other_sets import complete_sets
 
 Array = NDArray[Any]
 KEY = {"seed": 2**40 + 7, "node": 99, "step": 3}
@@ -45,7 +46,7 @@ def _numbers(shape: tuple[int, ...], seed: int = 0) -> Array:
 def _check(x: Array, text: str, axis: int) -> None:
     cast = parse_block_cast(text).along(axis)
     expected = quantize_blocks(x, cast, random_words(x.size, **KEY))
-    for name in instruction_sets():
+    for name in complete_sets():
         for threads in (1, 3):
             found = kernels(name).quantize_blocks(x, cast, RandomKey(**KEY), threads=threads)
             assert same_bits(found, expected), (name, threads)

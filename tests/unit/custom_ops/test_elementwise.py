@@ -14,15 +14,15 @@ from onnx import TensorProto, helper
 from onnxbf.custom_ops import probes
 from onnxbf.custom_ops.elementwise import OPERANDS, Program, parse_program
 from onnxbf.custom_ops.kernels import kernels
-from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.custom_ops.registry import DOMAIN
 from onnxbf.errors import ModelError, UnsupportedError
 from onnxbf.session import make_session, run
+from tests.other_sets import complete_sets
 from tests.small_models import model, value
 
 Floats = NDArray[np.float32]
-SETS = [kernels(name) for name in instruction_sets()]
+SETS = [kernels(name) for name in complete_sets()]
 ADAM = (
     "Mul y0 x0 s0; Mul t0 y0 y0; Sub t1 y0 x1; Mul t1 t1 s1; Add y1 x1 t1; Sub t0 t0 x2; "
     "Mul t0 t0 s2; Add y2 x2 t0; Sqrt t0 y2; Add t0 t0 s3; Div t0 y1 t0; Mul t0 t0 x3"

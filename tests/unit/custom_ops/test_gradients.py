@@ -10,12 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
 from tests.gradient_cases import CASES, Case, domain_of, evaluate, single
 from tests.implementations import same_bits
-from tests.other_sets import printed_under
+from tests.other_sets import complete_sets, printed_under
 from tests.runtime import TRAINS
 from tests.small_models import check_in_both, model, ours, value
 
@@ -66,9 +65,9 @@ for threads in (1, 2, 3):
 
 def test_same_bits_on_every_instruction_set_and_any_number_of_threads() -> None:
     digests: list[str] = []
-    for name in instruction_sets():
+    for name in complete_sets():
         digests += printed_under(name, DIGESTS)
-    assert len(digests) == 3 * len(instruction_sets())
+    assert len(digests) == 3 * len(complete_sets())
     assert len(set(digests)) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnxbf.custom_ops import probes
 from onnxbf.custom_ops.cpu_instructions import cpu_codes
 from onnxbf.custom_ops.kernels import Kernels, kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets, kernel_names
+from onnxbf.custom_ops.library import RandomKey, kernel_names
 from onnxbf.custom_ops.specs import round_kernel, storage_spec
 from onnxbf.encoding import code_type, decode, encode
 from onnxbf.errors import KernelError, UnsupportedError
@@ -18,12 +18,13 @@ from onnxbf.formats import BFLOAT16, Cast, NumberFormat, Rounding, Specials, par
 from onnxbf.philox import random_words
 from onnxbf.rounding import round_array
 from tests.implementations import KERNELS, Floats, Round, same, same_bits
+from tests.other_sets import complete_sets
 
-SETS = [kernels(name) for name in instruction_sets()]
+SETS = [kernels(name) for name in complete_sets()]
 STORED = ["bf16", "fp16", "e5m2", "e4m3", "e4m3fn", "e3m4", "e3m4fn", "e6m9", "e8m1", "e2m1fn"]
 KEY = RandomKey(11, 22, 33)
 
-each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+each_set = pytest.mark.parametrize("used", SETS, ids=complete_sets())
 
 
 def _stored(name: str) -> NumberFormat:

@@ -10,14 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.reference import Evaluator
 from onnxbf.errors import ModelError
 from onnxbf.formats import parse_cast
 from onnxbf.rounding import round_array
 from onnxbf.session import make_session, run
 from tests.implementations import same_bits
-from tests.other_sets import printed_under
+from tests.other_sets import complete_sets, printed_under
 from tests.small_models import model, ours, value
 
 Array = NDArray[Any]
@@ -190,8 +189,8 @@ print(digest.hexdigest())
 
 
 def test_same_bits_on_every_instruction_set() -> None:
-    digests = [word for name in instruction_sets() for word in printed_under(name, DIGESTS)]
-    assert len(digests) == len(instruction_sets())
+    digests = [word for name in complete_sets() for word in printed_under(name, DIGESTS)]
+    assert len(digests) == len(complete_sets())
     assert len(set(digests)) == 1
 
 

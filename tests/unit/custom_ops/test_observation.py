@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from onnxbf.custom_ops import probes
 from onnxbf.custom_ops.attributes import cast_attributes
 from onnxbf.custom_ops.kernels import Kernels, kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.observation import (
     ROUNDING_FIELDS,
     UPDATE_FIELDS,
@@ -26,9 +26,10 @@ from onnxbf.philox import random_words
 from onnxbf.rounding import round_array
 from onnxbf.session import make_session, run
 from tests.implementations import Floats, same_bits
+from tests.other_sets import complete_sets
 from tests.small_models import Shape, check_in_both, model, value
 
-SETS = [kernels(name) for name in instruction_sets()]
+SETS = [kernels(name) for name in complete_sets()]
 KEY = RandomKey(11, 22, 33)
 SUMMED = 40 * 2.0**-24  # relative: a square, 32 additions, 5 halvings, of half a unit each
 CASTS = ("bf16", "bf16:sr", "fp16:rup", "e4m3fn", "e4m3fn{overflow=saturate}", "e2m1", "e8m23")
@@ -38,7 +39,7 @@ OTHERS = (
     "e8m4:rto", "e8m10",
 )  # fmt: skip
 
-each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+each_set = pytest.mark.parametrize("used", SETS, ids=complete_sets())
 
 
 def _mixture(count: int) -> Floats:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxbf.custom_ops.kernels import kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.philox import random_words
 from onnxbf.range_cast import RANGE_CASTS, parse_range_cast
 from onnxbf.range_quantizer import quantize_range
 from tests.implementations import same_bits
+from tests.other_sets import complete_sets
 
 Array = NDArray[Any]
 KEY = {"seed": 2**40 + 7, "node": 99, "step": 3}
@@ -46,7 +47,7 @@ def _without_payloads(x: Array) -> Array:
 def _check(x: Array, text: str) -> None:
     cast = parse_range_cast(text)
     expected = quantize_range(x, cast, random_words(x.size, **KEY))
-    for name in instruction_sets():
+    for name in complete_sets():
         for threads in (1, 3):
             found = kernels(name).quantize_range(x, cast, RandomKey(**KEY), threads=threads)
             assert same_bits(_without_payloads(found), _without_payloads(expected)), (name, threads)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxbf.custom_ops.kernels import kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.philox import random_words
 from onnxbf.scaled_cast import parse_scaled_cast
 from onnxbf.scaled_quantizer import first_state, next_state, quantize_scaled
 from tests.implementations import same_bits
+from tests.other_sets import complete_sets
 
 Array = NDArray[Any]
 KEY = {"seed": 2**40 + 7, "node": 99, "step": 3}
@@ -54,7 +55,7 @@ def _check(x: Array, text: str, seed: int = 0) -> None:
     cast, state = parse_scaled_cast(text), _state(text, seed)
     expected = quantize_scaled(x, cast, state, random_words(x.size, **KEY))
     after = None if state is None else next_state(x, cast, state)
-    for name in instruction_sets():
+    for name in complete_sets():
         for threads in (1, 3):
             found, then = kernels(name).quantize_scaled(
                 x, cast, state, RandomKey(**KEY), threads=threads

@@ -10,18 +10,19 @@ import pytest
 
 from onnxbf.arithmetic import PROFILES, parse_arithmetic
 from onnxbf.custom_ops.kernels import Kernels, kernels
-from onnxbf.custom_ops.library import RandomKey, instruction_sets
+from onnxbf.custom_ops.library import RandomKey
 from onnxbf.custom_ops.reference_sums import exponential, sums
 from onnxbf.errors import UnsupportedError
 from tests import operands
 from tests.implementations import Floats, same_bits
+from tests.other_sets import complete_sets
 from tests.unit.custom_ops.test_products import TEXTS
 
-SETS = [kernels(name) for name in instruction_sets()]
+SETS = [kernels(name) for name in complete_sets()]
 KEY = {"seed": 0x9E3779B97F4A7C15, "node": 0xC0FFEE, "step": 7}
 SHAPES = [((3, 7), 1), ((5, 35), 0), ((2, 9, 3), 1), ((2, 0), 1), ((1, 1), 0)]  # and the axis
 
-each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+each_set = pytest.mark.parametrize("used", SETS, ids=complete_sets())
 
 
 @functools.cache

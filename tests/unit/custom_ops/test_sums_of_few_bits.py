@@ -10,17 +10,17 @@ from numpy.random import Generator
 
 from onnxbf.arithmetic import parse_arithmetic
 from onnxbf.custom_ops.kernels import Kernels, kernels
-from onnxbf.custom_ops.library import instruction_sets
 from onnxbf.custom_ops.reference_products import product
 from onnxbf.formats import BFLOAT16, FORMATS, Cast
 from onnxbf.rounding import round_array
 from tests.implementations import Floats, same_bits
+from tests.other_sets import complete_sets
 
 PROFILE = parse_arithmetic("sequential{format=bf16}")
 BF16 = Cast(BFLOAT16)
 SCALAR = kernels("scalar")
-SETS = [kernels(name) for name in instruction_sets()]
-each_set = pytest.mark.parametrize("used", SETS, ids=instruction_sets())
+SETS = [kernels(name) for name in complete_sets()]
+each_set = pytest.mark.parametrize("used", SETS, ids=complete_sets())
 
 
 def _ends_halfway(first: int, second: int) -> bool:
