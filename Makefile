@@ -21,6 +21,9 @@ SOURCES = setup.cfg setup.py pyproject.toml custom_ops/CMakeLists.txt \
 # With the runtime of .venv-inference, only what touches a runtime is tested again.
 RUNTIME_TESTS = tests/integration
 
+# On all cores, the tests of a file on one of them: they share what is slow to make.
+EVERYWHERE = --quiet --numprocesses auto --dist loadfile
+
 .PHONY: demo check check-neon lint test bench selftest studies clean python
 .NOTPARALLEL:
 
@@ -36,8 +39,8 @@ lint: .venv/tested-$(VERSION)
 	.venv/bin/lint-imports
 
 test: .venv/tested-$(VERSION) .venv-inference/tested-$(VERSION)
-	.venv-inference/bin/python -m pytest --quiet $(RUNTIME_TESTS)
-	.venv/bin/python -m pytest --quiet
+	.venv-inference/bin/python -m pytest $(EVERYWHERE) $(RUNTIME_TESTS)
+	.venv/bin/python -m pytest $(EVERYWHERE)
 
 check-neon: .venv/made-$(VERSION)
 	tests/check_neon.sh .venv/bin/python
