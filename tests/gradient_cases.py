@@ -2,93 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
-from onnxbf.custom_ops.reference import Evaluator
-from onnxbf.custom_ops.registry import DOMAIN
-from tests.small_models import model, value
-
-Arrays = Mapping[str, NDArray[Any]]
-_ONNX = (
-    "MaxPool",
-    "MaxPoolGrad",
-    "SoftmaxCrossEntropyLoss",
-    "LayerNormalization",
-    "ReduceSum",
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One node.
-
-    Attributes:
-        outputs: the names of its outputs, empty where one is not asked for.
-        magnitudes: for each output the sum of the magnitudes that it is a sum of.
-        peerless: why ONNX Runtime's own kernel is no judge; empty where it is.
-        exact: whether ONNX Runtime's kernel gives the same bits.
-    """
-
-    name: str
-    op_type: str
-    feeds: Arrays
-    outputs: tuple[str, ...]
-    magnitudes: Callable[[Arrays], Arrays]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    terms: int = 1
-    exact: bool = False
-    peerless: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.op_type}-{self.name}"
-
-    def bounds(self, name: str) -> NDArray[Any]:
-        """What an output may be off by, in units of float32's epsilon."""
-        return (4 + self.terms) * self.magnitudes(self.feeds)[name].astype(np.float64)
-
-
-def domain_of(case: Case) -> str:
-    """Where ONNX Runtime has the operator."""
-    return "" if case.op_type in _ONNX else "com.microsoft"
-
-
-def single(case: Case, *, domain: str = DOMAIN) -> onnx.ModelProto:
-    """A model of this node alone."""
-    attributes = dict(case.attributes)
-    sizes = attributes.get("spatial")
-    if domain != DOMAIN and sizes is not None:
-        del attributes["spatial"]  # ONNX Runtime looks at the shape of the output instead
-    node = helper.make_node(
-        case.op_type, [*case.feeds], case.outputs, domain=domain, name="node", **attributes
-    )
-    inputs = [
-        value(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
-        for name, array in case.feeds.items()
-    ]
-    shape = None if sizes is None else [*case.feeds["dy"].shape[:2], *sizes]
-    outputs = [
-        value(name, TensorProto.INT64 if name == "indices" else TensorProto.FLOAT, shape)
-        for name in case.outputs
-        if name
-    ]
-    return model([node], inputs, outputs, opsets={"com.microsoft": 1})
-
-
-def evaluate(case: Case) -> dict[str, NDArray[Any]]:
-    """What NumPy makes of it."""
-    results = Evaluator(single(case)).run(None, dict(case.feeds))
-    return dict(zip((name for name in case.outputs if name), results, strict=True))
-
-
-def _normal(seed: int, *shape: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from tests.gradient_case import Arrays, Case, evaluate, normal
 
 
 def _relu() -> list[Case]:
@@ -96,7 +15,7 @@ def _relu() -> list[Case]:
         Case(
             str(shape),
             "ReluGrad",
-            {"dy": _normal(0, *shape), "x": _normal(1, *shape)},
+            {"dy": normal(0, *shape), "x": normal(1, *shape)},
             ("dx",),
             lambda feeds: {"dx": np.zeros_like(feeds["dy"])},
             exact=True,
@@ -148,7 +67,7 @@ def _convolution(name: str, asked: str) -> Case:
             attributes.get("pads", [0] * 6)[len(x) - 2 :],
         )
     ]
-    feeds = {"dy": _normal(0, x[0], w[0], *out), "x": _normal(1, *x), "w": _normal(2, *w)}
+    feeds = {"dy": normal(0, x[0], w[0], *out), "x": normal(1, *x), "w": normal(2, *w)}
     terms = max(int(np.prod(w)) // w[1], x[0] * int(np.prod(out)))
 
     def magnitudes(feeds: Arrays) -> Arrays:
@@ -186,7 +105,7 @@ def _gather(name: str) -> Case:
     feeds = {
         "shape": np.array(shape),
         "indices": np.asarray(indices),
-        "dy": _normal(1, *shape[:at], *taken, *shape[at + 1 :]),
+        "dy": normal(1, *shape[:at], *taken, *shape[at + 1 :]),
     }
 
     def magnitudes(feeds: Arrays) -> Arrays:
@@ -198,13 +117,13 @@ def _gather(name: str) -> Case:
 
 
 def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
-    x, dy = _normal(0, *shape) * np.float32(3) + np.float32(1), _normal(1, *shape)
+    x, dy = normal(0, *shape) * np.float32(3) + np.float32(1), normal(1, *shape)
     inner = tuple(range(axis % len(shape), len(shape)))
     deviation = 1 / np.sqrt(x.var(inner, keepdims=True, dtype=np.float64) + 1e-5)
     feeds = {
         "dy": dy,
         "x": x,
-        "scale": _normal(2, *shape[axis % len(shape) :]),
+        "scale": normal(2, *shape[axis % len(shape) :]),
         "mean": x.mean(inner, keepdims=True),
         "inverse_deviation": deviation.astype(np.float32),
     }
@@ -236,9 +155,9 @@ def _layer_norm(*shape: int, axis: int = -1, asked: str = "all") -> Case:
 
 def _normalized(*shape: int, axis: int = -1, asked: int = 3, has_bias: bool = True) -> Case:
     feeds = {
-        "x": _normal(0, *shape) * np.float32(3) + np.float32(1),
-        "scale": _normal(2, *shape[axis % len(shape) :]),
-        **({"bias": _normal(3, *shape[axis % len(shape) :])} if has_bias else {}),
+        "x": normal(0, *shape) * np.float32(3) + np.float32(1),
+        "scale": normal(2, *shape[axis % len(shape) :]),
+        **({"bias": normal(3, *shape[axis % len(shape) :])} if has_bias else {}),
     }
 
     def magnitudes(feeds: Arrays) -> Arrays:
@@ -257,9 +176,9 @@ def _normalized(*shape: int, axis: int = -1, asked: int = 3, has_bias: bool = Tr
 
 
 def _softmax(*shape: int, axis: int = -1) -> Case:
-    scores = _normal(0, *shape).astype(np.float64) * 4
+    scores = normal(0, *shape).astype(np.float64) * 4
     shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    feeds = {"dy": _normal(1, *shape), "y": shares.astype(np.float32)}
+    feeds = {"dy": normal(1, *shape), "y": shares.astype(np.float32)}
 
     def magnitudes(feeds: Arrays) -> Arrays:
         dy, y = np.abs(feeds["dy"]), feeds["y"]
@@ -270,7 +189,7 @@ def _softmax(*shape: int, axis: int = -1) -> Case:
 
 
 def _sum(*shape: int, axes: int, keepdims: int = 0) -> Case:
-    feeds = {"dy": _normal(0, *shape), "axes": np.arange(axes)}
+    feeds = {"dy": normal(0, *shape), "axes": np.arange(axes)}
 
     def magnitudes(feeds: Arrays) -> Arrays:
         return {"db": np.abs(feeds["dy"]).sum(tuple(range(axes)), keepdims=bool(keepdims))}
@@ -307,7 +226,7 @@ _POOLED: dict[str, tuple[list[int], dict[str, Any]]] = {
 
 def _pool(name: str) -> Case:
     shape, attributes = _POOLED[name]
-    x = np.round(_normal(0, *shape) * 4)  # many are equal
+    x = np.round(normal(0, *shape) * 4)  # many are equal
 
     def magnitudes(feeds: Arrays) -> Arrays:
         return {key: np.zeros(1) for key in ("y", "indices")}
@@ -329,7 +248,7 @@ def _pool_gradient(name: str) -> Case:
     places = evaluate(forward)["indices"]
     attributes = {**forward.attributes, "spatial": [*forward.feeds["x"].shape[2:]]}
     attributes.pop("program", None)
-    feeds = {"dy": _normal(1, *places.shape), "indices": places}
+    feeds = {"dy": normal(1, *places.shape), "indices": places}
 
     def magnitudes(feeds: Arrays) -> Arrays:
         absolute = {**feeds, "dy": np.abs(feeds["dy"])}
@@ -353,7 +272,7 @@ def _loss(name: str) -> Case:
     low = attributes.get("ignore_index", 0)
     labels = np.random.default_rng(2).integers(min(low, 0), width, rows)
     labels[-1] = low
-    feeds = {"logits": _normal(0, rows, width) * np.float32(8), "labels": labels}
+    feeds = {"logits": normal(0, rows, width) * np.float32(8), "labels": labels}
 
     def magnitudes(feeds: Arrays) -> Arrays:
         """Of the logarithms, which are differences of two of these numbers at most."""
@@ -370,7 +289,7 @@ def _loss_gradient(name: str) -> Case:
     forward = _loss(name)
     labels, logarithms = forward.feeds["labels"], evaluate(forward)["log_probabilities"]
     alone = forward.attributes.get("reduction") == "none"
-    dy = _normal(3, *labels.shape) if alone else np.float32(3.7)
+    dy = normal(3, *labels.shape) if alone else np.float32(3.7)
     feeds = {"dy": np.asarray(dy), "log_probabilities": logarithms, "labels": labels}
 
     def magnitudes(feeds: Arrays) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,25 @@ def rewrite_text(
     after = to_proto(rewritten)
     onnx.checker.check_model(after)
     return before, after, modified
+
+
+def check_same_results(
+    found: onnx.ModelProto, wanted: onnx.ModelProto, feeds: Mapping[str, Any]
+) -> None:
+    """Both give the same bits."""
+    results, expected = (
+        run(make_session(proto.SerializeToString()), feeds) for proto in (found, wanted)
+    )
+    assert results.keys() == expected.keys()
+    assert all(same_bits(results[name], expected[name]) for name in expected)
+
+
+def check_same_nodes(found: onnx.ModelProto, wanted: onnx.ModelProto) -> None:
+    """Both have the same nodes, whatever values are said to be."""
+    for node, other in zip(found.graph.node, wanted.graph.node, strict=True):
+        assert [*node.input] == [*other.input]
+        assert [*node.output] == [*other.output]
+        assert [*node.attribute] == [*other.attribute]
 
 
 def check_in_both(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -13,7 +14,11 @@ namespace onnxbf {
 
 class Casts {
  public:
-  explicit Casts(const Kernels& kernels) : kernels_(kernels) {}
+  explicit Casts(const Kernels& kernels,
+                 std::initializer_list<std::optional<CastSpec>> casts = {})
+      : kernels_(kernels) {
+    for (const std::optional<CastSpec>& cast : casts) add(cast);
+  }
 
   void add(const std::optional<CastSpec>& cast) {
     if (!cast || is_float32(*cast)) return;

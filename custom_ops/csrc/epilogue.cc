@@ -16,40 +16,43 @@ int64_t place_of(int64_t period, int64_t columns, const Epilogue::Part& part, in
   return place < period ? place : place % period;  // most do not repeat, and divisions take long
 }
 
+// From a line of a part on, how many there are before what is read with them repeats.
+int64_t lines_left(const Epilogue::Other& other, int64_t columns, const Epilogue::Part& part,
+                   int64_t line) {
+  if (other.period <= columns) return part.lines - line;
+  const int64_t place = place_of(other.period, columns, part, line);
+  return std::min((other.period - place + part.column) / columns, part.lines - line);
+}
+
 // Runs a program on some lines of a part after the other.
 class LineRunner {
  public:
   LineRunner(const Kernels& kernels, const Program& program,
              const std::vector<Epilogue::Other>& others, int64_t columns,
-             const Epilogue::Part& part, float* results, const Target& out)
+             const Epilogue::Part& part, float* results, float* out, int64_t out_stride)
       : kernels_(kernels),
         program_(program),
         others_(others),
         columns_(columns),
         part_(part),
         results_(results),
-        out_(out) {}
+        out_(out),
+        out_stride_(out_stride) {}
 
   void run() {
     for (int64_t first = 0, lines; first < part_.lines; first += lines) {
       lines = std::min(kSome / part_.width, part_.lines - first);
-      for (const Epilogue::Other& other : others_) lines = std::min(lines, lines_of(other, first));
+      for (const Epilogue::Other& other : others_) {
+        lines = std::min(lines, lines_left(other, columns_, part_, first));
+      }
       for (const Instruction& step : program_.steps) {
-        const Target to = target(step.result, first);
         run_step(kernels_, step, source(step.a, first), source(step.b, first),
-                 {to.numbers, to.stride, lines, part_.columns});
+                 target(step.result, first, lines));
       }
     }
   }
 
  private:
-  // Before it repeats, from a line of the part on.
-  int64_t lines_of(const Epilogue::Other& other, int64_t line) const {
-    if (other.period <= columns_) return part_.lines;
-    const int64_t place = place_of(other.period, columns_, part_, line);
-    return (other.period - place + part_.column) / columns_;
-  }
-
   Source source(Place place, int64_t line) const {
     const auto index = static_cast<size_t>(place.index);
     if (place.kind == Place::kInput && index > 0) {
@@ -60,13 +63,13 @@ class LineRunner {
     }
     if (place.kind == Place::kInput) return {results_ + line * part_.width, false, part_.width};
     if (place.kind == Place::kTemporary) return {temporaries_[index], false, part_.width};
-    return {out_.numbers + line * out_.stride, false, out_.stride};
+    return {out_ + line * out_stride_, false, out_stride_};
   }
 
-  Target target(Place place, int64_t line) {
+  Target target(Place place, int64_t line, int64_t lines) {
     const bool is_temporary = place.kind == Place::kTemporary;
-    if (is_temporary) return {temporaries_[place.index], part_.width, 0, 0};
-    return {out_.numbers + line * out_.stride, out_.stride, 0, 0};
+    if (is_temporary) return {temporaries_[place.index], part_.width, lines, part_.columns};
+    return {out_ + line * out_stride_, out_stride_, lines, part_.columns};
   }
 
   const Kernels& kernels_;
@@ -74,25 +77,23 @@ class LineRunner {
   const std::vector<Epilogue::Other>& others_;
   int64_t columns_;
   const Epilogue::Part& part_;
-  float* results_;
-  Target out_;
+  float *results_, *out_;
+  int64_t out_stride_;
   alignas(64) float temporaries_[kMostTemporaries][kSome];
 };
 
 }  // namespace
 
 void Epilogue::ask_ahead(const Part& part, Ahead& ahead) const {
-  for (const auto& [numbers, period] : others_) {
-    if (period <= columns_) continue;
-    const int64_t place = place_of(period, columns_, part, 0);
-    const int64_t left = (period - place + part.column) / columns_;  // lines, before it repeats
-    ahead.add(numbers + place, columns_, std::min(left, part.lines));
+  for (const Other& other : others_) {
+    if (other.period <= columns_) continue;
+    ahead.add(other.numbers + place_of(other.period, columns_, part, 0), columns_,
+              lines_left(other, columns_, part, 0));
   }
 }
 
 void Epilogue::run(const Part& part, float* results, float* out, int64_t out_stride) const {
-  const Target to{out, out_stride, part.lines, part.columns};
-  LineRunner(kernels_, program_, others_, columns_, part, results, to).run();
+  LineRunner(kernels_, program_, others_, columns_, part, results, out, out_stride).run();
 }
 
 void Epilogue::run_all(const Product& product, const ParallelFor& parallel) const {

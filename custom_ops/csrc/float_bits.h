@@ -5,30 +5,27 @@
 #include <cstdint>
 #include <cstring>
 
+#include "plan.h"
+
 namespace onnxbf {
 
-inline uint32_t bits_of(float number) {
-  uint32_t bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  return bits;
+template <class To, class From>
+inline To of_same_bits(From from) {
+  static_assert(sizeof(To) == sizeof(From), "all bits are taken");
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
 }
 
-inline uint64_t bits_of(double number) {
-  uint64_t bits;
-  std::memcpy(&bits, &number, sizeof bits);
-  return bits;
-}
+inline uint32_t bits_of(float number) { return of_same_bits<uint32_t>(number); }
+inline uint64_t bits_of(double number) { return of_same_bits<uint64_t>(number); }
+inline float float_of(uint32_t bits) { return of_same_bits<float>(bits); }
+inline double double_of(uint64_t bits) { return of_same_bits<double>(bits); }
 
-inline float float_of(uint32_t bits) {
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
-
-inline double double_of(uint64_t bits) {
-  double number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
+// A NaN as instructions hand it on; and a number as those read it that take subnormals for zeros.
+inline float quiet(float nan) { return float_of(bits_of(nan) | kQuietNan); }
+inline float flushed(uint32_t bits) {
+  return float_of((bits & ~kSign) < kImplicitBit ? bits & kSign : bits);
 }
 
 }  // namespace onnxbf

@@ -10,7 +10,6 @@
 namespace onnxbf {
 namespace {
 
-constexpr int64_t kLine = 16;   // floats
 constexpr int64_t kPartFloats = 1 << 12;
 
 // On bits, not on numbers: compilers make vectors of that.
@@ -27,7 +26,7 @@ void change(float* numbers, int64_t count, const Change& changed) {
 }  // namespace
 
 Panels::Panels(int64_t count, int64_t floats, int64_t apart)
-    : stride_((divide_up(floats, kLine) + apart) * kLine),
+    : stride_((divide_up(floats, kCacheLine) + apart) * kCacheLine),
       memory_(static_cast<size_t>(count * stride_)) {}
 
 Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor,
@@ -45,12 +44,9 @@ Packing::Packing(const Kernels& kernels, const Arithmetic& arithmetic, const Fac
                !(arithmetic.operands && arithmetic.operands->flush != 0)),
       form_(form),
       tiles_(kernels.tiles),
-      casts_(kernels),
-      gather_(kernels.tiles.gather) {
-  casts_.add(factor.cast);
-  casts_.add(arithmetic.operands);
-  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded);
-}
+      casts_(kernels, {factor.cast, arithmetic.operands}),
+      lost_(casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded)),
+      gather_(kernels.tiles.gather) {}
 
 void Packing::hold(int64_t begin, int64_t end) {
   if (!memory_ || end - begin > room_) {

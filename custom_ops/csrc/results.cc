@@ -10,15 +10,10 @@ namespace onnxbf {
 Results::Results(const Kernels& kernels, const Arithmetic& arithmetic, const Product& product)
     : tiles_(kernels.tiles),
       product_(product),
-      sums_cast_(kernels),
-      result_cast_(kernels),
-      both_casts_(kernels),
-      flushes_(arithmetic.flush) {
-  sums_cast_.add(arithmetic.result);
-  result_cast_.add(product.result);
-  both_casts_.add(arithmetic.result);
-  both_casts_.add(product.result);
-}
+      sums_cast_(kernels, {arithmetic.result}),
+      result_cast_(kernels, {product.result}),
+      both_casts_(kernels, {arithmetic.result, product.result}),
+      flushes_(arithmetic.flush) {}
 
 void Results::ask_ahead(const Block& block, Ahead& ahead) const {
   if (!stores_rows() && product_.then == nullptr) return;

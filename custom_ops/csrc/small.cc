@@ -27,12 +27,11 @@ class Small {
         a_(SmallFactor::left(kernels, arithmetic, product.a, product.rows, product.inner)),
         b_(SmallFactor::right(kernels, arithmetic, product.b, product.columns, product.inner,
                               width_)),
-        sums_cast_(kernels),
-        result_cast_(kernels),
+        sums_cast_(kernels, {arithmetic.result}),
+        result_cast_(kernels, {product.result}),
         goes_along_rows_(product.a.inner_stride == 1),
-        written_step_(product.row_stride() == product.columns ? kLine : product.row_stride()) {
-    sums_cast_.add(arithmetic.result);
-    result_cast_.add(product.result);
+        written_step_(product.row_stride() == product.columns ? kCacheLine
+                                                              : product.row_stride()) {
     sums_are_results_ = sums_cast_.empty() && product.alpha == 1;
     in_place_ = product.columns == width_ && sums_are_results_ && result_cast_.empty();
     // Blocks of rows as even as can be: of few rows, multiply-adds wait for each other.
@@ -80,7 +79,7 @@ class Small {
   }
 
  private:
-  static constexpr int64_t kAligned = 16, kLine = 16;
+  static constexpr int64_t kAligned = 16;
 
   // A part of what a product reads.
   struct Part {
@@ -106,8 +105,8 @@ class Small {
 
   // Where in its rows of results a tile begins to ask for them; it does so once for each product.
   int64_t first_asked(int64_t column) const {
-    const bool by_lines = written_step_ == kLine;
-    return by_lines ? column / tiles_.columns * product_.inner * kLine : column;
+    const bool by_lines = written_step_ == kCacheLine;
+    return by_lines ? column / tiles_.columns * product_.inner * kCacheLine : column;
   }
 
   // What the next product of the batch reads is asked for meanwhile, a part by each tile.

@@ -7,11 +7,10 @@
 namespace onnxbf {
 
 SmallFactor::SmallFactor(const Kernels& kernels, const Arithmetic& arithmetic, const Factor& factor)
-    : factor_(factor), tiles_(kernels.tiles), casts_(kernels) {
-  casts_.add(factor.cast);
-  casts_.add(arithmetic.operands);
-  lost_ = casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded);
-}
+    : factor_(factor),
+      tiles_(kernels.tiles),
+      casts_(kernels, {factor.cast, arithmetic.operands}),
+      lost_(casts_.lost(arithmetic.flush && FloatEnvironment::kReadsZeros, factor.rounded)) {}
 
 SmallFactor SmallFactor::left(const Kernels& kernels, const Arithmetic& arithmetic,
                               const Factor& factor, int64_t rows, int64_t inner) {
@@ -52,10 +51,9 @@ const float* SmallFactor::take(int64_t batch, float* memory) const {
 }
 
 std::vector<int64_t> SmallFactor::parts(int64_t lines) const {
-  constexpr int64_t kLine = 16;  // floats
   std::vector<int64_t> places;
   for (int64_t line = 0; line < lines_; line += lines) {
-    for (int64_t i = 0; i < length_; i += kLine) places.push_back(line * from_stride_ + i);
+    for (int64_t i = 0; i < length_; i += kCacheLine) places.push_back(line * from_stride_ + i);
   }
   return places;
 }

@@ -1,6 +1,7 @@
 // Lines of numbers on their way from tensors to products and back: looked through, copied, turned, rounded.
 #pragma once
 
+#include "instruction_sets.h"
 #include "rounding-inl.h"
 
 namespace onnxbf::ONNXBF_INSTRUCTION_SET {
@@ -39,10 +40,10 @@ inline void copy_line(const float* from, int64_t length, float* to, Word& bits) 
 
 uint32_t copy_lines(const float* from, int64_t from_stride, int64_t lines, int64_t length,
                     float* to, int64_t to_stride) {
-  constexpr int64_t kAhead = 8, kLine = 16;  // lines may lie pages apart
+  constexpr int64_t kAhead = 8;  // lines may lie pages apart
   Word bits{};
   for (int64_t line = 0; line < lines; ++line, from += from_stride, to += to_stride) {
-    for (int64_t i = 0; i < length; i += kLine) __builtin_prefetch(from + kAhead * from_stride + i);
+    for (int64_t i = 0; i < length; i += kCacheLine) __builtin_prefetch(from + kAhead * from_stride + i);
     copy_line(from, length, to, bits);
   }
   return any_lane(bits);

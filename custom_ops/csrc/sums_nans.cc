@@ -7,12 +7,6 @@
 #include "tdpbf16ps.h"
 
 namespace onnxbf {
-namespace {
-
-float quiet(float nan) { return float_of(bits_of(nan) | kQuietNan); }
-
-}  // namespace
-
 bool BlockSums::settle_nans(const Block& block, float* sums) const {
   // The instruction gives the NaN that it gives.
   if ((has_instruction() || has_tiles()) && arithmetic_.keeps_nan) return true;

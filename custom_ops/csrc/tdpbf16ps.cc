@@ -13,11 +13,7 @@ namespace {
 
 constexpr uint32_t kArisen = kQuietNan | kSign;
 
-float quiet(float nan) { return float_of(bits_of(nan) | kQuietNan); }
-
 constexpr int64_t kMostPairs = 16;
-
-float flushed(uint32_t bits) { return float_of((bits & ~kSign) < kImplicitBit ? bits & kSign : bits); }
 
 float number_of(uint32_t pair, int64_t odd) {
   return flushed(odd != 0 ? pair & 0xFFFF0000 : pair << 16);

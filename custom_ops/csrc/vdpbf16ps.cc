@@ -12,8 +12,6 @@ namespace {
 
 bool is_nan(uint32_t bits) { return (bits & ~kSign) > kInfinity; }
 
-float flushed(uint32_t bits) { return float_of((bits & ~kSign) < kImplicitBit ? bits & kSign : bits); }
-
 // One of both multiply-adds.
 float add(float sum, uint32_t a, uint32_t b) {
   for (const uint32_t operand : {a, b, bits_of(sum)}) {

@@ -32,6 +32,8 @@ ComputeAttributes::ComputeAttributes(const ort::KernelAttributes& node, const ch
       cast_a(read_cast(node, "cast_a")),
       cast_b(read_cast(node, "cast_b")),
       cast_y(read_cast(node, "cast_y")),
+      rounded_a(node.integer("rounded_a", 0, 0, 1) == 1),
+      rounded_b(node.integer("rounded_b", 0, 0, 1) == 1),
       seed(static_cast<uint64_t>(node.integer("seed", 0))),
       node(static_cast<uint32_t>(node.integer("node", 0, 0, ort::kWord))) {}
 
@@ -40,6 +42,8 @@ void ComputeAttributes::multiply(const ort::Context& context, Product product, s
   product.random = key(context, step, batch * product.rows * product.columns);
   product.a.cast = cast_a;
   product.b.cast = cast_b;
+  product.a.rounded = rounded_a;
+  product.b.rounded = rounded_b;
   product.result = cast_y;
   onnxbf::multiply(chosen_kernels(), arithmetic, product,
                    [&](int64_t count, const std::function<void(int64_t)>& body) {

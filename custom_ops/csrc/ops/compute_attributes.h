@@ -13,8 +13,8 @@ namespace onnxbf {
 std::optional<CastSpec> read_cast(const ort::KernelAttributes& node, const char* name);
 
 struct ComputeAttributes {
-  // Throws ort::Error if an attribute is not what it may be.
-  // `unnamed`: the profile where none is named; nullptr: there must be one.
+  // Throws ort::Error if an attribute is not what it may be. `unnamed`: the profile where none is named;
+  // nullptr: there must be one.
   explicit ComputeAttributes(const ort::KernelAttributes& node, const char* unnamed = nullptr);
 
   // Computes a product whose shape, factors and result are set, on ONNX Runtime's threads. `step`:
@@ -25,6 +25,7 @@ struct ComputeAttributes {
 
   Arithmetic arithmetic;
   std::optional<CastSpec> cast_a, cast_b, cast_y;
+  bool rounded_a, rounded_b;  // see Factor
   uint64_t seed;
   uint32_t node;
 

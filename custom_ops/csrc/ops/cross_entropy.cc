@@ -126,9 +126,8 @@ class SoftmaxCrossEntropyLossGrad : Classes {
 
   static void infer(const ort::Inference& node) { node.output_like_input(ort::kFloat, 1); }
 
-  explicit SoftmaxCrossEntropyLossGrad(const ort::KernelAttributes& node) : Classes(node) {
-    rounding_.add(read_cast(node, "cast_y"));
-  }
+  explicit SoftmaxCrossEntropyLossGrad(const ort::KernelAttributes& node)
+      : Classes(node), rounding_(chosen_kernels(), {read_cast(node, "cast_y")}) {}
 
   void compute(const ort::Context& context) const {
     const ort::Tensor dy = context.input(0), logits = context.input(1);
@@ -174,7 +173,7 @@ class SoftmaxCrossEntropyLossGrad : Classes {
     }
   }
 
-  Casts rounding_{chosen_kernels()};
+  Casts rounding_;
 };
 
 }  // namespace

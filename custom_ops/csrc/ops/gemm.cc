@@ -25,9 +25,7 @@ class Gemm {
         transposes_a_(node.integer("transA", 0, 0, 1) == 1),
         transposes_b_(node.integer("transB", 0, 0, 1) == 1),
         alpha_(node.number("alpha", 1)),
-        beta_(node.number("beta", 1)),
-        a_is_rounded_(node.integer("rounded_a", 0, 0, 1) == 1),
-        b_is_rounded_(node.integer("rounded_b", 0, 0, 1) == 1) {}
+        beta_(node.number("beta", 1)) {}
 
   void compute(const ort::Context& context) const {
     const ort::Tensor a = context.input(0), b = context.input(1);
@@ -41,8 +39,6 @@ class Gemm {
     product.inner = inner;
     product.a = factor(a, !transposes_a_);
     product.b = factor(b, transposes_b_);
-    product.a.rounded = a_is_rounded_;
-    product.b.rounded = b_is_rounded_;
     product.alpha = alpha_;
     product.beta = beta_;
     if (context.has_input(2)) set_term(context.input(2), product);
@@ -87,7 +83,6 @@ class Gemm {
   std::string name_;
   bool transposes_a_, transposes_b_;
   float alpha_, beta_;
-  bool a_is_rounded_, b_is_rounded_;
 };
 
 }  // namespace

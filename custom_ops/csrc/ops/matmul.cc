@@ -23,9 +23,7 @@ class Multiplier {
         alpha_(fused ? node.number("alpha", 1) : 1),
         order_a_(node.integers("perm_a")),
         order_b_(node.integers("perm_b")),
-        order_y_(node.integers("perm_y")),
-        a_is_rounded_(node.integer("rounded_a", 0, 0, 1) == 1),
-        b_is_rounded_(node.integer("rounded_b", 0, 0, 1) == 1) {}
+        order_y_(node.integers("perm_y")) {}
 
   // `shape`: of all results, before they are turned.
   Product product(const ort::Context& context, Shape& shape) const {
@@ -49,8 +47,6 @@ class Multiplier {
     product.columns = b.columns;
     product.a = make_factor(a, batch, a.row_stride, a.column_stride);
     product.b = make_factor(b, batch, b.column_stride, b.row_stride);
-    product.a.rounded = a_is_rounded_;
-    product.b.rounded = b_is_rounded_;
     product.alpha = alpha_;
     if (!order_y_.empty()) turn(product, a.is_vector || b.is_vector, batch, shape);
     product.out = static_cast<float*>(context.output(0, ort::kFloat, in_order(shape, order_y_)));
@@ -97,7 +93,6 @@ class Multiplier {
   bool transposes_a_, transposes_b_;
   float alpha_;
   Shape order_a_, order_b_, order_y_;  // of dimensions; empty: as they stand
-  bool a_is_rounded_, b_is_rounded_;
 };
 
 template <bool kFused>

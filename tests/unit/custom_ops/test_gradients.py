@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 
 from onnxbf.errors import ModelError
 from onnxbf.session import make_session, run
-from tests.gradient_cases import CASES, Case, domain_of, evaluate, single
+from tests.gradient_case import Case, domain_of, evaluate, single
+from tests.gradient_cases import CASES
 from tests.implementations import same_bits
 from tests.other_sets import complete_sets, printed_under
 from tests.runtime import TRAINS
@@ -52,7 +53,8 @@ def test_onnx_runtimes_own_kernels_agree(case: Case) -> None:
 DIGESTS = """
 import hashlib, sys
 from onnxbf.session import make_session, run
-from tests.gradient_cases import CASES, single
+from tests.gradient_case import single
+from tests.gradient_cases import CASES
 for threads in (1, 2, 3):
     digest = hashlib.sha256()
     for case in CASES:

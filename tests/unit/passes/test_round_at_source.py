@@ -7,9 +7,7 @@ import onnx
 import pytest
 
 from onnxbf.passes.round_at_source import RoundAtSource
-from onnxbf.session import make_session, run
-from tests.implementations import same_bits
-from tests.small_models import rewrite_text
+from tests.small_models import check_same_nodes, check_same_results, rewrite_text
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20, "ai.onnxbf" : 1]>\n'
 OBSERVED = "ai.onnxbf.QuantizeDequantizeObserved"
@@ -39,11 +37,7 @@ def test_products_read_what_is_rounded_to_the_same_bits() -> None:
     feeds = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     feeds["x"][1, 2] = 1e-42  # whose normalized numbers are 0 and subnormal
     feeds["g"][3], feeds["b"][3], feeds["x"][0, 1, 5] = 1e-41, 0, np.nan
-    found, wanted = (
-        run(make_session(proto.SerializeToString()), feeds) for proto in (after, before)
-    )
-    for name in ("y", "dv"):
-        assert same_bits(found[name], wanted[name])
+    check_same_results(after, before, feeds)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +57,7 @@ def test_what_others_read_otherwise_stays(old: str, new: str) -> None:
     assert old in BLOCK
     before, after, modified = _round(BLOCK.replace(old, new))
     assert not modified
-    for node, untouched in zip(after.graph.node, before.graph.node, strict=True):
-        assert [*node.attribute] == [*untouched.attribute]
+    check_same_nodes(after, before)
 
 
 LOSS = """loss (float dy, float[6,8] p, int64[6] labels, float[8,4] v, float[6,5] d)
@@ -90,11 +83,7 @@ def test_quantize_nodes_go_and_the_gradient_of_a_loss_rounds_to_the_same_bits() 
     feeds = {key: np.asarray(rng.normal(size=s), np.float32) for key, s in shapes.items()}
     feeds["p"][2] = -100  # probabilities that are subnormal
     feeds["labels"] = np.arange(6)
-    found, wanted = (
-        run(make_session(proto.SerializeToString()), feeds) for proto in (after, before)
-    )
-    for name in ("y", "dv"):
-        assert same_bits(found[name], wanted[name])
+    check_same_results(after, before, feeds)
 
 
 @pytest.mark.parametrize(
@@ -116,5 +105,4 @@ def test_roundings_that_are_others_as_well_stay(old: str, new: str) -> None:
     assert old in LOSS
     before, after, modified = _round(LOSS.replace(old, new))
     assert not modified
-    for node, untouched in zip(after.graph.node, before.graph.node, strict=True):
-        assert [*node.attribute] == [*untouched.attribute]
+    check_same_nodes(after, before)
